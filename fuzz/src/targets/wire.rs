@@ -1,0 +1,128 @@
+//! Remote write, both protocols.
+
+use model::{IdentityKey, Sample, Timestamp, WriteBatch};
+use wire::remote_write::{
+    Batch, DecodeError, DecodeLimits, Protocol,
+    encode::{Compressor, SymbolTable, labels_v1, labels_v2, series_v1, series_v2},
+};
+
+use super::Target;
+
+pub const TARGETS: &[Target] = &[
+    Target { name: "remote_write_v1", run: remote_write_v1, seeds: || seeds(Protocol::V1) },
+    Target { name: "remote_write_v2", run: remote_write_v2, seeds: || seeds(Protocol::V2) },
+];
+
+pub fn remote_write_v1(input: &[u8]) {
+    remote_write(Protocol::V1, input);
+}
+
+pub fn remote_write_v2(input: &[u8]) {
+    remote_write(Protocol::V2, input);
+}
+
+/// Low, so that each of them is reached.
+const LIMITS: DecodeLimits = DecodeLimits {
+    decoded_bytes_max: 64 << 10,
+    series_max: 64,
+    samples_max: 256,
+    labels_per_series_max: 16,
+    symbols_max: 64,
+};
+
+/// Any bytes are a batch within the limits or an error, as a body and as the message in a sound body.
+fn remote_write(protocol: Protocol, input: &[u8]) {
+    let key = IdentityKey::from_bytes(&[7; IdentityKey::BYTES]);
+    let mut batch = Batch::new();
+    let result = batch.decode(protocol, input, &key, &LIMITS);
+    check(&batch, result, LIMITS.decoded_bytes_max, &key);
+    let result = batch.decode(protocol, Compressor::default().compress(input), &key, &LIMITS);
+    check(&batch, result, input.len(), &key);
+}
+
+fn check(batch: &Batch, result: Result<(), DecodeError>, message_bytes: usize, key: &IdentityKey) {
+    if let Err(error) = result {
+        if let DecodeError::Malformed { offset, .. } = error {
+            assert!(offset <= message_bytes, "{error}, in {message_bytes} bytes");
+        }
+        assert!(batch.series().is_empty() && batch.times().is_empty() && batch.values().is_empty());
+    }
+    assert!(batch.series().len() <= LIMITS.series_max as usize && batch.times().len() <= LIMITS.samples_max as usize);
+    let mut end = 0;
+    for entry in batch.series() {
+        assert!(entry.samples().start == end && !entry.samples().is_empty(), "the series share the columns");
+        end = entry.samples().end;
+        let mut labels = Vec::new();
+        batch.visit_labels(entry, &mut |name, value| labels.push((name, value)));
+        assert!(labels.len() <= LIMITS.labels_per_series_max as usize);
+        assert_eq!(key.series(labels), entry.id, "one identity, whatever the way in");
+    }
+    assert!(end == batch.times().len() && end == batch.values().len());
+    for entry in [batch.unstored().first_histogram, batch.unstored().first_exemplar].into_iter().flatten() {
+        batch.visit_labels(&entry, &mut |_, _| ());
+    }
+}
+
+/// Messages and bodies of a few series with one and with several samples, and what only other writers write.
+fn seeds(protocol: Protocol) -> Vec<Vec<u8>> {
+    let long = "v".repeat(150);
+    let sets = [
+        vec![("__name__", "up"), ("instance", "host-1:9100"), ("job", "node")],
+        vec![("__name__", "up"), ("instance", "host-2:9100"), ("job", "node")],
+        vec![("__name__", "long"), ("zone", &long), ("empty", "")],
+    ];
+    let samples = [(1_790_000_000_000, 1.5), (1_790_000_010_000, 0.0), (-1, f64::NAN)]
+        .map(|(time, value)| Sample { time: Timestamp(time), value });
+    let mut symbols = SymbolTable::new();
+    let mut series = Vec::new();
+    for (set, count) in sets.iter().zip([1, 2, 3]) {
+        let mut labels = Vec::new();
+        match protocol {
+            Protocol::V1 => {
+                labels_v1(&mut labels, set.iter().copied());
+                series_v1(&mut series, &labels, &samples[..count]);
+            }
+            Protocol::V2 => {
+                labels_v2(&mut labels, &mut symbols, set.iter().copied());
+                series_v2(&mut series, &labels, &samples[..count]);
+            }
+        }
+    }
+    let usual = match protocol {
+        Protocol::V1 => series,
+        Protocol::V2 => [symbols.message(), &series].concat(),
+    };
+    let body = Compressor::default().compress(&usual).to_vec();
+    vec![usual, odd(protocol), body]
+}
+
+/// What is legal and no usual sender writes.
+fn odd(protocol: Protocol) -> Vec<u8> {
+    match protocol {
+        // A series with a sample between its labels, an exemplar, a histogram and a group; metadata.
+        Protocol::V1 => {
+            b"\x0a\x1a\x0a\x04\x0a\x02cd\x12\x02\x10\x01\x0a\x04\x0a\x02ab\x1a\x00\x22\x00\xa3\x01\x10\x05\xa4\x01\x1a\x00"
+                .to_vec()
+        }
+        // A series before its symbols, with references in a list and one by one.
+        Protocol::V2 => b"\x2a\x0d\x0a\x01\x01\x12\x02\x10\x01\x08\x01\x1a\x00\x22\x00\x22\x00\x22\x01a".to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_sound() {
+        for protocol in [Protocol::V1, Protocol::V2] {
+            for seed in &seeds(protocol)[..2] {
+                let mut batch = Batch::new();
+                let key = IdentityKey::from_bytes(&[7; IdentityKey::BYTES]);
+                let body = Compressor::default().compress(seed).to_vec();
+                assert_eq!(batch.decode(protocol, &body, &key, &LIMITS), Ok(()));
+                assert!(!batch.series().is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Instant selectors: the newest sample of each series within the lookback, at every step.
+
+use model::{Labels, METRIC_NAME, MatchOp, Matcher, sample};
+
+use crate::{
+    budget::Reservation,
+    exec::{
+        Context, Operator, Result,
+        batch::{Batch, RowMut},
+        grid::Windows,
+        grouping::Groups,
+        stored,
+    },
+    plan::{GroupBy, Selector},
+    source::{Grouping, Hints, Samples, SelectRequest, SeriesStream, Tile},
+};
+
+/// Which times a selection reads: both ends inclusive, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadRange {
+    pub(crate) min_time: i64,
+    pub(crate) max_time: i64,
+}
+
+/// Opens a selection, from memory if an earlier place of the query has read it already.
+pub(crate) fn open<'q>(
+    context: &'q Context<'q>,
+    selector: &Selector,
+    windows: &Windows,
+    read: ReadRange,
+    is_range: bool,
+) -> Result<Box<dyn SeriesStream + 'q>> {
+    let hints = Hints {
+        last_only: !is_range && windows.len() == 1 && selector.extension.is_none(),
+        grouping: selector.hints.grouping.as_ref().map(as_grouping),
+        step_ms: windows.grid.step,
+        range_ms: if is_range { windows.range } else { 0 },
+        func: selector.hints.func,
+    };
+    let ReadRange { min_time, max_time } = read;
+    let request = SelectRequest { matchers: &selector.matchers, min_time, max_time, hints };
+    match selector.shared {
+        Some(shared) => {
+            let min_time = min_time.saturating_sub(shared.range_max - windows.range);
+            stored::open(context, shared.id, &SelectRequest { min_time, ..request })
+        }
+        None => Ok(context.source.select(&request, context.budget)?),
+    }
+}
+
+pub(crate) fn as_grouping(grouping: &GroupBy) -> Grouping<'_> {
+    Grouping { labels: &grouping.labels, without: grouping.without }
+}
+
+/// Whether all series of a selection carry the same name.
+pub(crate) fn has_one_name(matchers: &[Matcher]) -> bool {
+    fixed_name(matchers).is_some()
+}
+
+pub(crate) fn fixed_name(matchers: &[Matcher]) -> Option<&str> {
+    matchers
+        .iter()
+        .find(|matcher| matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal && !matcher.value().is_empty())
+        .map(Matcher::value)
+}
+
+/// What becomes of the samples that a selector finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    Value,
+    /// `timestamp(selector)`: the sample's time in seconds.
+    Timestamp,
+    /// `selector smoothed`: interpolated between the neighbours.
+    Smoothed,
+}
+
+pub(crate) struct SelectorOperator<'q> {
+    context: &'q Context<'q>,
+    stream: Box<dyn SeriesStream + 'q>,
+    windows: Windows,
+    take: Take,
+    one_name: bool,
+    tile: TileCursor<'q>,
+}
+
+impl<'q> SelectorOperator<'q> {
+    pub(crate) fn open(context: &'q Context<'q>, selector: &Selector, windows: Windows, take: Take) -> Result<Self> {
+        let read = ReadRange {
+            min_time: windows.start(0).saturating_add(1),
+            max_time: windows.last_end().saturating_add(if take == Take::Smoothed { windows.range } else { 0 }),
+        };
+        let stream = open(context, selector, &windows, read, false)?;
+        let one_name = has_one_name(&selector.matchers);
+        Ok(Self { context, stream, windows, take, one_name, tile: TileCursor::new(context, selector) })
+    }
+}
+
+impl SelectorOperator<'_> {
+    /// The labels as the source has them, whatever becomes of the values.
+    pub(crate) fn stored_labels(&self, series: usize) -> Labels {
+        self.stream.labels(series)
+    }
+
+    fn next_instants(&mut self, batch: &mut Batch) -> Result<bool> {
+        let (end, range) = (self.windows.end(0), self.windows.range);
+        while !batch.is_full() && self.tile.advance(self.stream.as_mut(), false)? {
+            let (series, samples) = self.tile.current();
+            if let Some((time, value)) = newest_at(samples, end, range) {
+                batch.push_single(series, if self.take == Take::Timestamp { time as f64 / 1000.0 } else { value });
+            }
+        }
+        Ok(!batch.is_empty())
+    }
+}
+
+impl Operator for SelectorOperator<'_> {
+    fn series_count(&self) -> usize {
+        self.stream.series_count()
+    }
+
+    fn labels(&self, series: usize) -> Labels {
+        let labels = self.stream.labels(series);
+        if self.take == Take::Timestamp && !self.context.options.delayed_name_removal {
+            self.context.without_metadata(&labels)
+        } else {
+            labels
+        }
+    }
+
+    fn drops_name(&self, _series: usize) -> bool {
+        self.take == Take::Timestamp && self.context.options.delayed_name_removal
+    }
+
+    fn is_unique_without_name(&self) -> bool {
+        self.one_name
+    }
+
+    fn groups(&mut self, grouping: &GroupBy) -> Result<Option<Groups>> {
+        if self.take == Take::Timestamp {
+            return Ok(None);
+        }
+        Ok(source_groups(self.stream.as_mut(), grouping))
+    }
+
+    fn next(&mut self, batch: &mut Batch) -> Result<bool> {
+        batch.clear();
+        if self.windows.len() == 1 && self.take != Take::Smoothed {
+            return self.next_instants(batch);
+        }
+        while !batch.is_full() && self.tile.advance(self.stream.as_mut(), false)? {
+            let (series, samples) = self.tile.current();
+            let mut row = batch.push(series);
+            match self.take {
+                Take::Value => newest(samples, &self.windows, &mut row, |_, value| value),
+                Take::Timestamp => newest(samples, &self.windows, &mut row, |time, _| time as f64 / 1000.0),
+                Take::Smoothed => crate::functions::extended::smooth_instants(samples, &self.windows, &mut row),
+            }
+            batch.drop_last_if_empty();
+        }
+        Ok(!batch.is_empty())
+    }
+}
+
+pub(crate) fn source_groups(stream: &mut dyn SeriesStream, grouping: &GroupBy) -> Option<Groups> {
+    let groups = stream.group_ids(as_grouping(grouping))?;
+    let drops_name = vec![false; groups.labels.len()];
+    Some(Groups { ids: groups.ids, labels: groups.labels, drops_name })
+}
+
+/// At each step the newest sample of the window, unless that is a stale marker.
+fn newest(samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>, take: impl Fn(i64, f64) -> f64) {
+    let Samples { times, values } = samples;
+    let mut after = 0;
+    for (step, end) in windows.ends().enumerate() {
+        while after < times.len() && times[after] <= end {
+            after += 1;
+        }
+        let Some(at) = after.checked_sub(1) else { continue };
+        if times[at] > end.saturating_sub(windows.range) && !sample::is_stale(values[at]) {
+            row.set(step, take(times[at], values[at]));
+        }
+    }
+}
+
+/// The same for a single step, which needs no row before there is a value.
+fn newest_at(samples: Samples<'_>, end: i64, range: i64) -> Option<(i64, f64)> {
+    let Samples { times, values } = samples;
+    let at = match times.last() {
+        Some(last) if *last <= end => times.len() - 1,
+        _ => times.partition_point(|time| *time <= end).checked_sub(1)?,
+    };
+    (times[at] > end.saturating_sub(range) && !sample::is_stale(values[at])).then(|| (times[at], values[at]))
+}
+
+/// Walks a stream series by series, a tile at a time, and accounts for the tile.
+pub(crate) struct TileCursor<'q> {
+    context: &'q Context<'q>,
+    tile: Tile,
+    /// Position in the tile of the series after the current one.
+    next: usize,
+    held: Reservation,
+    /// The samples were counted when they were put in memory.
+    is_replay: bool,
+}
+
+impl<'q> TileCursor<'q> {
+    pub(crate) fn new(context: &'q Context<'q>, selector: &Selector) -> Self {
+        let is_replay = selector.shared.is_some_and(|shared| stored::is_kept(context, shared.id));
+        Self { context, tile: Tile::default(), next: 0, held: context.budget.reservation(), is_replay }
+    }
+
+    /// Goes to the next series; false at the end.
+    pub(crate) fn advance(&mut self, stream: &mut dyn SeriesStream, drop_stale: bool) -> Result<bool> {
+        while self.next >= self.tile.series_len() {
+            self.context.budget.check()?;
+            self.tile.clear();
+            self.next = 0;
+            if !stream.next_batch(&mut self.tile)? {
+                self.held.set(0, 0)?;
+                return Ok(false);
+            }
+            if !self.is_replay {
+                self.context.budget.count_read(self.tile.samples_len());
+            }
+            self.held.set(self.tile.samples_len(), self.tile.bytes())?;
+            if drop_stale {
+                self.tile.drop_stale();
+            }
+        }
+        self.next += 1;
+        Ok(true)
+    }
+
+    /// The series that the last `advance` went to.
+    pub(crate) fn current(&self) -> (u32, Samples<'_>) {
+        self.tile.series(self.next - 1)
+    }
+}

@@ -1,0 +1,76 @@
+//! absent and absent_over_time: 1 where there is nothing.
+
+use model::{Labels, LabelsBuilder, MatchOp, Matcher};
+
+use crate::{
+    exec::{
+        Context, Operator, Result,
+        batch::{fill, ones, words_for},
+        each_row,
+        grid::Windows,
+        matrix::{Matrix, Replay, SeriesInfo},
+        range::RangeInput,
+    },
+    functions::each_window,
+    plan::{Node, NodeKind},
+};
+
+/// The labels of the result: those that the argument, if it is a selector, asks for by equality and only once.
+pub(crate) fn labels(argument: &Node) -> Labels {
+    match &argument.unmarked().kind {
+        NodeKind::Selector(selector) => from_matchers(&selector.matchers),
+        NodeKind::RangeSelector(range) => from_matchers(&range.selector.matchers),
+        _ => Labels::empty(),
+    }
+}
+
+fn from_matchers(matchers: &[Matcher]) -> Labels {
+    let mut labels = LabelsBuilder::default();
+    for matcher in matchers {
+        let is_alone = matchers.iter().filter(|other| other.name() == matcher.name()).count() == 1;
+        if matcher.op() == MatchOp::Equal && is_alone && matcher.name() != model::METRIC_NAME {
+            labels.set(matcher.name(), matcher.value());
+        }
+    }
+    labels.build()
+}
+
+pub(crate) fn of_vector(
+    context: &Context<'_>,
+    operator: &mut dyn Operator,
+    labels: Labels,
+    steps: usize,
+) -> Result<Replay> {
+    let mut present = vec![0; words_for(steps)];
+    each_row(context, operator, steps, |_, row| {
+        present.iter_mut().zip(row.valid).for_each(|(all, row)| *all |= row);
+        Ok(())
+    })?;
+    complement(context, &present, labels, steps)
+}
+
+pub(crate) fn of_range(
+    context: &Context<'_>,
+    mut input: RangeInput<'_>,
+    windows: &Windows,
+    labels: Labels,
+) -> Result<Replay> {
+    let mut present = vec![0; words_for(windows.len())];
+    while input.advance()? {
+        let (_, samples) = input.current();
+        each_window(samples, windows, |step, _, _| crate::exec::batch::set_bit(&mut present, step));
+    }
+    complement(context, &present, labels, windows.len())
+}
+
+fn complement(context: &Context<'_>, present: &[u64], labels: Labels, steps: usize) -> Result<Replay> {
+    let mut matrix = Matrix::new(context, steps);
+    let mut all = vec![0; words_for(steps)];
+    fill(&mut all, steps);
+    all.iter_mut().zip(present).for_each(|(all, present)| *all &= !present);
+    if ones(&all).next().is_some() {
+        let values = vec![1.0; steps];
+        matrix.push(0, crate::exec::batch::Row { values: &values, valid: &all })?;
+    }
+    Ok(Replay::new(vec![SeriesInfo { labels, drops_name: false }], matrix, true))
+}

@@ -1,0 +1,87 @@
+//! Functions from one value to one value, clamping and rounding.
+
+use crate::{
+    exec::{batch::Batch, map::Change},
+    functions::scalar::Scalar,
+};
+
+/// The code of a function by its name in the language.
+pub(crate) fn function(name: &str) -> Option<fn(f64) -> f64> {
+    Some(match name {
+        "abs" => f64::abs,
+        "acos" => f64::acos,
+        "acosh" => f64::acosh,
+        "asin" => f64::asin,
+        "asinh" => f64::asinh,
+        "atan" => f64::atan,
+        "atanh" => f64::atanh,
+        "ceil" => f64::ceil,
+        "cos" => f64::cos,
+        "cosh" => f64::cosh,
+        "deg" => |value| value * 180.0 / std::f64::consts::PI,
+        "exp" => f64::exp,
+        "floor" => f64::floor,
+        "ln" => f64::ln,
+        "log10" => f64::log10,
+        "log2" => f64::log2,
+        "rad" => |value| value * std::f64::consts::PI / 180.0,
+        "sgn" => sign,
+        "sin" => f64::sin,
+        "sinh" => f64::sinh,
+        "sqrt" => f64::sqrt,
+        "tan" => f64::tan,
+        "tanh" => f64::tanh,
+        _ => return None,
+    })
+}
+
+fn sign(value: f64) -> f64 {
+    match value {
+        _ if value < 0.0 => -1.0,
+        _ if value > 0.0 => 1.0,
+        _ => value,
+    }
+}
+
+/// To the nearest multiple; halves go up. The inverse first, which keeps `round(x, 0.1)` exact.
+pub(crate) fn round(value: f64, to_nearest: f64) -> f64 {
+    let inverse = 1.0 / to_nearest;
+    (value * inverse + 0.5).floor() / inverse
+}
+
+/// A NaN bound gives NaN, as in the reference implementation.
+pub(crate) fn at_most(value: f64, max: f64) -> f64 {
+    if max.is_nan() || value.is_nan() { f64::NAN } else { value.min(max) }
+}
+
+pub(crate) fn at_least(value: f64, min: f64) -> f64 {
+    if min.is_nan() || value.is_nan() { f64::NAN } else { value.max(min) }
+}
+
+/// `clamp`: where the bounds are the wrong way round there is no result.
+pub(crate) fn clamp<'q>(min: Scalar, max: Scalar) -> Change<'q> {
+    Box::new(move |batch: &mut Batch| {
+        for row in 0..batch.rows() {
+            let mut row = batch.row_mut(row);
+            for step in 0..row.values.len() {
+                let (min, max) = (min.at(step), max.at(step));
+                if max < min {
+                    row.unset(step);
+                } else {
+                    row.values[step] = at_least(at_most(row.values[step], max), min);
+                }
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_goes_through_the_inverse() {
+        assert_eq!(round(0.00025, 0.0001), 0.0003);
+        assert_eq!(round(-2.5, 1.0), -2.0);
+    }
+}

@@ -1,0 +1,228 @@
+//! The seam to a storage: what the engine asks for and the columns it gets back.
+//!
+//! A storage implements [`Source`]. The engine never sees chunks, files or shards: it asks for the series that match, learns
+//! how many there are, and then takes their samples tile by tile into memory that it owns and accounts for.
+
+use model::{Labels, Matcher};
+
+use crate::budget::{BudgetError, QueryBudget};
+
+/// Something that holds series.
+pub trait Source: Sync {
+    /// Finds the series that satisfy all matchers. Samples are not touched before [`SeriesStream::next_batch`].
+    ///
+    /// Work that can grow with the store (postings, regular expressions) has to look at `budget` from time to time.
+    fn select<'s>(
+        &'s self,
+        request: &SelectRequest<'_>,
+        budget: &QueryBudget,
+    ) -> Result<Box<dyn SeriesStream + 's>, SourceError>;
+}
+
+/// What a selector wants.
+#[derive(Clone, Copy, Debug)]
+pub struct SelectRequest<'r> {
+    pub matchers: &'r [Matcher],
+    /// First wanted time in milliseconds, inclusive.
+    pub min_time: i64,
+    /// Last wanted time in milliseconds, inclusive.
+    pub max_time: i64,
+    pub hints: Hints<'r>,
+}
+
+/// What the engine is going to do with the samples. A source may ignore all of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints<'r> {
+    /// Only the newest sample of each series within the range is looked at.
+    pub last_only: bool,
+    /// The grouping of an aggregation that reads this selector: [`SeriesStream::group_ids`] is going to be asked for it.
+    pub grouping: Option<Grouping<'r>>,
+    /// Distance of the evaluation steps; 0 for an instant query.
+    pub step_ms: i64,
+    /// Width of the range selector; 0 for an instant selector.
+    pub range_ms: i64,
+    /// Name of the function or the aggregation right above.
+    pub func: Option<&'r str>,
+}
+
+/// `by (labels)` or `without (labels)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grouping<'r> {
+    /// Sorted, no name twice.
+    pub labels: &'r [String],
+    /// `without` also leaves out the metric's name.
+    pub without: bool,
+}
+
+/// A dense code per series and the labels that each code stands for.
+#[derive(Clone, Debug, Default)]
+pub struct GroupIds {
+    /// By series index; below `labels.len()`.
+    pub ids: Vec<u32>,
+    /// By code; no set twice.
+    pub labels: Vec<Labels>,
+}
+
+/// The series of one selection.
+pub trait SeriesStream {
+    /// How many series matched; they are numbered from 0.
+    fn series_count(&self) -> usize;
+
+    /// The labels of a series, built when asked for.
+    fn labels(&self, series: usize) -> Labels;
+
+    /// Group codes without building label sets, if the storage can do that cheaply.
+    fn group_ids(&mut self, grouping: Grouping<'_>) -> Option<GroupIds> {
+        let _ = grouping;
+        None
+    }
+
+    /// Appends samples to a cleared tile until [`Tile::is_full`] or the end; false when nothing was left to append.
+    ///
+    /// A series comes whole, once, in ascending order of series index, its samples in ascending order of time and within the
+    /// requested range; a series without samples may be left out. Stale markers are delivered as they are.
+    fn next_batch(&mut self, tile: &mut Tile) -> Result<bool, SourceError>;
+}
+
+/// Why a source could not deliver.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// The storage failed; the text names what and where.
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// Samples after which a source should hand over a tile: 512 KiB of columns, which stay in a core's second-level cache.
+const TILE_SAMPLES: usize = 32 << 10;
+
+/// Decoded samples of some series, as columns. The engine owns it and uses it again for the next batch.
+///
+/// Rows of a series lie together; a span says which. Another kind of column (native histograms) joins by a further vector and
+/// a kind in the span, which is why spans are made only by [`Tile::finish_series`].
+#[derive(Debug, Default)]
+pub struct Tile {
+    spans: Vec<TileSpan>,
+    times: Vec<i64>,
+    values: Vec<f64>,
+}
+
+/// Where the samples of a series lie in a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileSpan {
+    series: u32,
+    start: usize,
+    end: usize,
+}
+
+/// The samples of one series: two columns of equal length.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples<'t> {
+    pub times: &'t [i64],
+    pub values: &'t [f64],
+}
+
+impl Tile {
+    pub fn clear(&mut self) {
+        self.spans.clear();
+        self.times.clear();
+        self.values.clear();
+    }
+
+    /// Whether a source should stop here and hand the tile over.
+    pub fn is_full(&self) -> bool {
+        self.times.len() >= TILE_SAMPLES
+    }
+
+    /// The columns to append a series' samples to, both by the same count; [`Tile::finish_series`] closes the series.
+    pub fn columns(&mut self) -> (&mut Vec<i64>, &mut Vec<f64>) {
+        (&mut self.times, &mut self.values)
+    }
+
+    /// Appends one sample to the series that is being written.
+    pub fn push(&mut self, time: i64, value: f64) {
+        self.times.push(time);
+        self.values.push(value);
+    }
+
+    /// Closes the series: everything appended since the last call belongs to it.
+    ///
+    /// # Panics
+    /// When the columns differ in length, which is a mistake of the source.
+    pub fn finish_series(&mut self, series: u32) {
+        assert_eq!(self.times.len(), self.values.len(), "columns grow together");
+        let start = self.spans.last().map_or(0, |span| span.end);
+        self.spans.push(TileSpan { series, start, end: self.times.len() });
+    }
+
+    pub fn series_len(&self) -> usize {
+        self.spans.len()
+    }
+
+    pub fn samples_len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Bytes held, also those not used at the moment.
+    pub fn bytes(&self) -> usize {
+        self.spans.capacity() * size_of::<TileSpan>() + (self.times.capacity() + self.values.capacity()) * 8
+    }
+
+    /// The series index and the samples of a span, by position in the tile.
+    pub fn series(&self, position: usize) -> (u32, Samples<'_>) {
+        let TileSpan { series, start, end } = self.spans[position];
+        (series, Samples { times: &self.times[start..end], values: &self.values[start..end] })
+    }
+
+    /// Makes this tile hold the same as another one.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.spans.clone_from(&other.spans);
+        self.times.clone_from(&other.times);
+        self.values.clone_from(&other.values);
+    }
+
+    /// Takes stale markers out, as range selectors do.
+    pub(crate) fn drop_stale(&mut self) {
+        if !self.values.iter().any(|value| model::sample::is_stale(*value)) {
+            return;
+        }
+        let mut kept = 0;
+        for span in &mut self.spans {
+            let start = kept;
+            for row in span.start..span.end {
+                if !model::sample::is_stale(self.values[row]) {
+                    self.times[kept] = self.times[row];
+                    self.values[kept] = self.values[row];
+                    kept += 1;
+                }
+            }
+            (span.start, span.end) = (start, kept);
+        }
+        self.times.truncate(kept);
+        self.values.truncate(kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stale_markers_leave_and_spans_follow() {
+        let mut tile = Tile::default();
+        for (series, values) in
+            [(3, vec![1.0, model::sample::STALE_NAN]), (5, vec![model::sample::STALE_NAN, 2.0, 3.0])]
+        {
+            for (time, value) in values.into_iter().enumerate() {
+                tile.push(time as i64, value);
+            }
+            tile.finish_series(series);
+        }
+        tile.drop_stale();
+        let (series, samples) = tile.series(0);
+        assert_eq!((series, samples.times, samples.values), (3, &[0][..], &[1.0][..]));
+        let (series, samples) = tile.series(1);
+        assert_eq!((series, samples.times, samples.values), (5, &[1, 2][..], &[2.0, 3.0][..]));
+    }
+}

@@ -1,0 +1,200 @@
+//! How the rest of the process talks to the shards: a closed set of requests through bounded mailboxes.
+//!
+//! Every call is answered or refused; none waits for ever. A wake-up across threads is dear, so what a caller needs of a shard
+//! comes as one message, never one per series.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_channel::oneshot;
+use model::{IdentityKey, Matcher, WriteBatch};
+use runtime::mailbox::{Receiver, SendError, Sender, channel};
+use tsdb::{
+    AppendOutcome,
+    select::{Cardinality, Selection, TimeRange, Wanted},
+};
+
+use crate::{limits::MAILBOX_MESSAGES, router, shared::Shared, stats::ShardStats};
+
+/// Why a request was not served. Nothing of it is acknowledged; some of its samples may be stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("shard {shard} has more to do than it can hold: the server is overloaded, try again")]
+    Overloaded { shard: usize },
+    #[error("the server is starting: shard {shard} is still replaying its log")]
+    Starting { shard: usize },
+    #[error("shard {shard} can't make writes durable: {reason}")]
+    LogStalled { shard: usize, reason: String },
+    #[error(
+        "shard {shard} is fenced after a failed write and serves reads only: {reason}; restart the server once the disk is sound"
+    )]
+    Fenced { shard: usize, reason: String },
+    #[error("the selection is larger than the query's memory limit of {bytes_max} bytes")]
+    SelectionTooLarge { bytes_max: usize },
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// A request to one shard.
+pub(crate) enum Request {
+    Append {
+        batch: Arc<dyn WriteBatch>,
+        members: Option<Vec<u32>>,
+        reply: oneshot::Sender<Result<AppendOutcome, Refusal>>,
+    },
+    Select {
+        matchers: Arc<[Matcher]>,
+        range: TimeRange,
+        wanted: Wanted,
+        bytes_max: usize,
+        reply: oneshot::Sender<Result<Box<Selection>, Refusal>>,
+    },
+    Cardinality {
+        reply: oneshot::Sender<Result<Cardinality, Refusal>>,
+    },
+    Stats {
+        reply: oneshot::Sender<Result<ShardStats, Refusal>>,
+    },
+    /// Writes a checkpoint now, whatever the log's size.
+    Checkpoint {
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    Shutdown {
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+}
+
+/// Access to all shards, from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    senders: Vec<Sender<Request>>,
+    shared: Arc<Shared>,
+}
+
+/// The receiving end of a shard's mailbox, for [`crate::Shard::serve`].
+pub struct Mailbox(pub(crate) Receiver<Request>);
+
+impl Handle {
+    /// A handle to as many shards as `shared` is made for, and their mailboxes in order.
+    pub fn connect(shared: Arc<Shared>) -> (Self, Vec<Mailbox>) {
+        let channels = (0..shared.shard_count()).map(|_| channel(MAILBOX_MESSAGES));
+        let (senders, mailboxes) = channels.map(|(sender, receiver)| (sender, Mailbox(receiver))).unzip();
+        (Self { inner: Arc::new(Inner { senders, shared }) }, mailboxes)
+    }
+
+    pub fn shard_count(&self) -> usize {
+        self.inner.senders.len()
+    }
+
+    /// The key under which batches for these shards have to be decoded.
+    pub fn identity_key(&self) -> &IdentityKey {
+        &self.inner.shared.key
+    }
+
+    /// Facts of the whole process: readiness, head window, series and their limit.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// Stores a batch. Success means that every part of it is durable. An `Err` says that some part is not; the sender has to
+    /// try again, and what was stored already will count as repeated.
+    pub async fn append(&self, batch: Arc<dyn WriteBatch>) -> Result<AppendOutcome, Refusal> {
+        let mut answers = Vec::new();
+        let mut refusal = None;
+        for (shard, members) in router::split(&*batch, self.shard_count()) {
+            match self.send_part(shard, batch.clone(), members) {
+                Ok(answer) => answers.push(answer),
+                Err(reason) => refusal = refusal.or(Some(reason)),
+            }
+        }
+        let mut outcome = AppendOutcome::default();
+        for answer in answers {
+            match answer.await.unwrap_or(Err(Refusal::Stopping)) {
+                Ok(part) => outcome.merge(&part),
+                Err(reason) => refusal = refusal.or(Some(reason)),
+            }
+        }
+        refusal.map_or(Ok(outcome), Err)
+    }
+
+    /// Hands a shard its part of a batch; the answer comes when it is durable.
+    pub(crate) fn send_part(
+        &self,
+        shard: usize,
+        batch: Arc<dyn WriteBatch>,
+        members: Option<Vec<u32>>,
+    ) -> Result<oneshot::Receiver<Result<AppendOutcome, Refusal>>, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(shard, Request::Append { batch, members, reply })?;
+        Ok(answer)
+    }
+
+    /// What each shard has of the series that satisfy all matchers, in the order of the shards.
+    pub async fn select(
+        &self,
+        matchers: Arc<[Matcher]>,
+        range: TimeRange,
+        wanted: Wanted,
+        bytes_max: usize,
+    ) -> Result<Vec<Selection>, Refusal> {
+        let selections = self
+            .ask_all(|reply| Request::Select { matchers: matchers.clone(), range, wanted, bytes_max, reply })
+            .await?;
+        Ok(selections.into_iter().map(|selection| *selection).collect())
+    }
+
+    pub async fn cardinality(&self) -> Result<Vec<Cardinality>, Refusal> {
+        self.ask_all(|reply| Request::Cardinality { reply }).await
+    }
+
+    pub async fn stats(&self) -> Result<Vec<ShardStats>, Refusal> {
+        self.ask_all(|reply| Request::Stats { reply }).await
+    }
+
+    pub async fn checkpoint(&self) -> Result<(), Refusal> {
+        self.ask_all(|reply| Request::Checkpoint { reply }).await.map(drop)
+    }
+
+    /// Lets what is under way become durable and refuses everything after it.
+    pub async fn shutdown(&self) -> Result<(), Refusal> {
+        self.ask_all(|reply| Request::Shutdown { reply }).await.map(drop)
+    }
+
+    /// Requests waiting in each shard's mailbox.
+    pub fn mailbox_depths(&self) -> Vec<usize> {
+        self.inner.senders.iter().map(Sender::depth).collect()
+    }
+
+    async fn ask_all<T>(
+        &self,
+        request: impl Fn(oneshot::Sender<Result<T, Refusal>>) -> Request,
+    ) -> Result<Vec<T>, Refusal> {
+        let mut answers = Vec::with_capacity(self.shard_count());
+        for shard in 0..self.shard_count() {
+            let (reply, answer) = oneshot::channel();
+            self.send(shard, request(reply))?;
+            answers.push(answer);
+        }
+        let mut all = Vec::with_capacity(answers.len());
+        for answer in answers {
+            all.push(answer.await.unwrap_or(Err(Refusal::Stopping))?);
+        }
+        Ok(all)
+    }
+
+    fn send(&self, shard: usize, request: Request) -> Result<(), Refusal> {
+        if !self.inner.shared.is_ready(shard) {
+            return Err(Refusal::Starting { shard });
+        }
+        self.inner.senders[shard].try_send(request).map_err(|error| match error {
+            SendError::Full(_) => Refusal::Overloaded { shard },
+            SendError::Closed(_) => Refusal::Stopping,
+        })
+    }
+}
+
+/// How long a sender should wait before it tries a refused write again.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -1,0 +1,150 @@
+//! The writing end of a shard's log: segments, rotation, and what happens when a write fails.
+
+use std::{path::PathBuf, rc::Rc};
+
+use runtime::{AlignedBuffer, Disk, File, Runtime, SECTOR_BYTES};
+use tsdb::wal::{FRAME_HEADER_BYTES, FileHeader, FileKind};
+
+use crate::{
+    frames::{FileError, lay_frame},
+    names::ShardFolders,
+    spare::{Spare, Spares},
+};
+
+/// Bytes written to the device, by what they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LogBytes {
+    pub(crate) payload: u64,
+    pub(crate) padding: u64,
+    pub(crate) device: u64,
+}
+
+/// The log of a shard, open for appending. One write is under way at a time.
+pub(crate) struct Log<R: Runtime> {
+    runtime: R,
+    folders: ShardFolders,
+    shard: u16,
+    spares: Rc<Spares<R>>,
+    segment: Option<Segment<R>>,
+    next_number: u64,
+    next_frame: u64,
+    buffer: AlignedBuffer,
+    pub(crate) bytes: LogBytes,
+    pub(crate) write_failures: u64,
+}
+
+struct Segment<R: Runtime> {
+    file: <R::Disk as Disk>::File,
+    path: PathBuf,
+    offset: u64,
+    capacity: u64,
+}
+
+impl<R: Runtime> Log<R> {
+    pub(crate) fn new(
+        runtime: R,
+        folders: ShardFolders,
+        shard: usize,
+        spares: Rc<Spares<R>>,
+        next_number: u64,
+        next_frame: u64,
+    ) -> Self {
+        Self {
+            runtime,
+            folders,
+            shard: shard as u16,
+            spares,
+            segment: None,
+            next_number,
+            next_frame,
+            buffer: AlignedBuffer::default(),
+            bytes: LogBytes::default(),
+            write_failures: 0,
+        }
+    }
+
+    /// Number of the segment that is being written, or the last that was.
+    pub(crate) fn segment_number(&self) -> u64 {
+        self.next_number.saturating_sub(1)
+    }
+
+    pub(crate) fn next_frame(&self) -> u64 {
+        self.next_frame
+    }
+
+    /// Writes a frame; it is durable when this returns. After a failure it goes to a fresh segment once more; if that fails
+    /// too, the caller still has the payload and may try again later, under the same frame number.
+    pub(crate) async fn write(&mut self, payload: &[u8]) -> Result<(), FileError> {
+        let padding = lay_frame(self.next_frame, payload, &mut self.buffer);
+        let written = match self.write_buffer().await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.write_failures += 1;
+                tracing::warn!(shard = self.shard, %error, "write of a log frame failed; trying a fresh segment");
+                self.segment = None;
+                self.write_buffer().await?
+            }
+        };
+        self.next_frame += 1;
+        self.bytes.payload += payload.len() as u64;
+        self.bytes.padding += padding as u64;
+        self.bytes.device += written;
+        Ok(())
+    }
+
+    /// Begins a new segment, so that those before it can be dropped once a checkpoint holds their samples. Returns its number.
+    pub(crate) async fn rotate(&mut self) -> Result<u64, FileError> {
+        self.segment = None;
+        self.open_segment(0).await?;
+        Ok(self.segment_number())
+    }
+
+    async fn write_buffer(&mut self) -> Result<u64, FileError> {
+        let length = self.buffer.len() as u64;
+        if self.segment.as_ref().is_none_or(|segment| segment.offset + length > segment.capacity) {
+            self.open_segment(length).await?;
+        }
+        let segment = self.segment.as_mut().expect("opened above");
+        let buffer = std::mem::take(&mut self.buffer);
+        let (written, buffer) = segment.file.write_at(buffer, segment.offset).await;
+        self.buffer = buffer;
+        written.map_err(FileError::new("write", &segment.path))?;
+        segment.offset += length;
+        if segment.offset > segment.capacity / 2 {
+            self.spares.prepare();
+        }
+        Ok(length)
+    }
+
+    async fn open_segment(&mut self, frame_bytes: u64) -> Result<(), FileError> {
+        let number = self.next_number;
+        // A number is used once, even if what follows fails: what a failed attempt left behind is never written over.
+        self.next_number += 1;
+        let wanted = frame_bytes + FileHeader::BYTES as u64;
+        let Spare { file, path: spare_path, bytes: capacity } = match self.spares.take().await? {
+            spare if spare.bytes >= wanted => spare,
+            small => self.enlarge(small, wanted).await?,
+        };
+        let path = self.folders.log_segment(number);
+        let header = FileHeader { kind: FileKind::LogSegment, shard: self.shard, number, first_frame: self.next_frame };
+        let disk = self.runtime.disk();
+        let named = async {
+            let (written, _) = file.write_at(AlignedBuffer::from(&header.encode()[..]), 0).await;
+            written.map_err(FileError::new("write", &spare_path))?;
+            disk.rename(&spare_path, &path).await.map_err(FileError::new("rename", &spare_path))?;
+            disk.sync_directory(&self.folders.log).await.map_err(FileError::new("sync", &self.folders.log))
+        };
+        named.await?;
+        self.bytes.device += SECTOR_BYTES as u64;
+        self.segment = Some(Segment { file, path, offset: FileHeader::BYTES as u64, capacity });
+        Ok(())
+    }
+
+    /// For a frame that is larger than a segment: a batch may be.
+    async fn enlarge(&self, spare: Spare<R>, bytes: u64) -> Result<Spare<R>, FileError> {
+        spare.file.allocate(bytes).await.map_err(FileError::new("allocate space for", &spare.path))?;
+        Ok(Spare { bytes, ..spare })
+    }
+}
+
+const _: () = assert!(FileHeader::BYTES == SECTOR_BYTES && FRAME_HEADER_BYTES < SECTOR_BYTES);

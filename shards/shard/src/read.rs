@@ -1,0 +1,94 @@
+//! Reading sealed chunks, on the reader's own threads.
+//!
+//! Chunk files are never rewritten, so readers need nothing from the shard but the addresses in a selection.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tsdb::{
+    SeriesRef,
+    chunk_file::{ENTRY_BYTES_MAX, EntryError, check_entry, check_file_header},
+    head::ChunkAddress,
+};
+
+use crate::names::ShardFolders;
+
+/// Files kept open at most; a read of another one closes all and begins anew.
+const OPEN_FILES_MAX: usize = 512;
+
+/// The chunk files of all shards.
+pub struct ChunkFiles {
+    folders: Vec<ShardFolders>,
+    open: Mutex<HashMap<(usize, u32), Arc<File>>>,
+}
+
+/// A chunk that can't be read: what is wrong, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("read {} at byte {offset}: {source}", path.display())]
+    Io { path: PathBuf, offset: u64, source: io::Error },
+    #[error("{} is damaged at byte {offset}: {what}", path.display())]
+    Entry { path: PathBuf, offset: u64, what: EntryError },
+    #[error("{} is damaged: {what}", path.display())]
+    Header { path: PathBuf, what: &'static str },
+}
+
+impl ChunkFiles {
+    pub fn new(data: &Path, shards: usize) -> Self {
+        Self { folders: (0..shards).map(|shard| ShardFolders::new(data, shard)).collect(), open: Mutex::default() }
+    }
+
+    /// Reads a chunk's data into `buffer` and returns it, checked.
+    pub fn read<'a>(
+        &self,
+        shard: usize,
+        series: SeriesRef,
+        address: ChunkAddress,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], ReadError> {
+        let path = || self.folders[shard].chunk_file(address.file());
+        let offset = address.offset();
+        let io_error = |source| ReadError::Io { path: path(), offset, source };
+        let file = self.file(shard, address.file())?;
+        buffer.resize(ENTRY_BYTES_MAX, 0);
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io_error(error)),
+            }
+        }
+        buffer.truncate(filled);
+        check_entry(buffer, series).map_err(|what| ReadError::Entry { path: path(), offset, what })
+    }
+
+    fn file(&self, shard: usize, number: u32) -> Result<Arc<File>, ReadError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(&(shard, number)) {
+            return Ok(file.clone());
+        }
+        let path = self.folders[shard].chunk_file(number);
+        let file = open_checked(&path, number)?;
+        if open.len() >= OPEN_FILES_MAX {
+            open.clear();
+        }
+        Ok(open.entry((shard, number)).or_insert(Arc::new(file)).clone())
+    }
+}
+
+fn open_checked(path: &Path, number: u32) -> Result<File, ReadError> {
+    let io_error = |source| ReadError::Io { path: path.to_owned(), offset: 0, source };
+    let file = File::open(path).map_err(io_error)?;
+    let mut header = vec![0; tsdb::chunk_file::HEADER_BYTES];
+    file.read_exact_at(&mut header, 0).map_err(io_error)?;
+    check_file_header(&header, number).map_err(|what| ReadError::Header { path: path.to_owned(), what })?;
+    Ok(file)
+}

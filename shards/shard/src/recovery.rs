@@ -1,0 +1,347 @@
+//! From a shard's folder to a head: series logs, the newest checkpoint, the log behind it.
+//!
+//! Damage is named by file and offset, contained to what depended on it, counted, and never stops the start. Only what the
+//! operator has to settle first does: a folder that can't be read, or files of a newer version.
+
+use std::path::PathBuf;
+
+use runtime::{Disk, Runtime};
+use tsdb::{
+    Head, Limits,
+    checkpoint::CheckpointEnd,
+    head::ChunkAddress,
+    wal::{FileKind, Records, Replayed, ScanError},
+};
+
+use crate::{
+    checkpoint::CheckpointState,
+    chunk_writer::ChunkWriter,
+    frames::{Damage, DamageKind, FileError, Found, FrameReader, LogOrder},
+    names::{ShardFolders, numbers},
+    shared::Shared,
+    stats::RecoveryStats,
+};
+
+/// Why a shard can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{}: {error}; start it with the version that wrote it, or a newer one", path.display())]
+    Newer { path: PathBuf, error: ScanError },
+    #[error("{}: all {} chunk file numbers are used; cut the head into blocks first", path.display(), ChunkAddress::FILES_MAX)]
+    ChunkFilesUsedUp { path: PathBuf },
+}
+
+/// What a recovery hands to the shard.
+pub(crate) struct Recovered<R: Runtime> {
+    pub(crate) head: Head,
+    /// Has the chunk files that the recovery wrote, not synced.
+    pub(crate) chunk_writer: ChunkWriter<R>,
+    pub(crate) next_segment: u64,
+    pub(crate) next_frame: u64,
+    pub(crate) checkpoint: CheckpointState,
+    pub(crate) stats: RecoveryStats,
+    pub(crate) damage: Vec<Damage>,
+}
+
+struct Recovery<'a, R: Runtime> {
+    runtime: &'a R,
+    folders: &'a ShardFolders,
+    shared: &'a Shared,
+    head: Head,
+    chunk_writer: ChunkWriter<R>,
+    replayed: Replayed,
+    damage: Vec<Damage>,
+    bytes_read: u64,
+    order: LogOrder,
+    /// Bytes of log segments that were replayed.
+    log_bytes: u64,
+    /// The disk has refused a chunk file; not tried again before the shard runs.
+    chunks_refused: bool,
+}
+
+/// Rebuilds a shard's head from its folder, which is made if it is not there.
+pub(crate) async fn recover<R: Runtime>(
+    runtime: &R,
+    folders: &ShardFolders,
+    shard: usize,
+    shared: &Shared,
+    limits: Limits,
+) -> Result<Recovered<R>, OpenError> {
+    let start = runtime.monotonic();
+    make_folders(runtime, folders).await?;
+    let root_names = list(runtime, &folders.root).await?;
+    remove_drafts(runtime, folders, &root_names).await;
+    let mut recovery = Recovery {
+        runtime,
+        folders,
+        shared,
+        head: Head::new(shared.key, limits, first_chunk_file(runtime, folders).await?),
+        chunk_writer: ChunkWriter::new(runtime.clone(), folders.clone(), shard),
+        replayed: Replayed::default(),
+        damage: Vec::new(),
+        bytes_read: 0,
+        order: LogOrder::new(0),
+        log_bytes: 0,
+        chunks_refused: false,
+    };
+    for number in numbers(&root_names, "series-") {
+        recovery.read_whole(folders.series_log(number), FileKind::SeriesLog, number).await?;
+    }
+    let checkpoints = numbers(&root_names, "checkpoint-");
+    let end = recovery.read_checkpoints(&checkpoints).await?;
+    recovery.remove_orphans().await?;
+    let next_segment = recovery.read_log(end).await?;
+    Ok(recovery.finish(&root_names, &checkpoints, end, next_segment, (runtime.monotonic() - start).as_secs_f64()))
+}
+
+async fn make_folders<R: Runtime>(runtime: &R, folders: &ShardFolders) -> Result<(), FileError> {
+    let disk = runtime.disk();
+    for folder in [&folders.root, &folders.log, &folders.chunks] {
+        disk.create_directory(folder).await.map_err(FileError::new("create", folder))?;
+    }
+    // Names that a crash left in memory alone must not be relied on either.
+    let own = [folders.root.as_path(), folders.log.as_path(), folders.chunks.as_path()];
+    for folder in folders.root.parent().into_iter().chain(own) {
+        disk.sync_directory(folder).await.map_err(FileError::new("sync", folder))?;
+    }
+    Ok(())
+}
+
+async fn list<R: Runtime>(runtime: &R, folder: &std::path::Path) -> Result<Vec<String>, FileError> {
+    runtime.disk().list(folder).await.map_err(FileError::new("list", folder))
+}
+
+/// Drafts are checkpoints that a crash interrupted; nothing refers to them.
+async fn remove_drafts<R: Runtime>(runtime: &R, folders: &ShardFolders, names: &[String]) {
+    for name in names.iter().filter(|name| name.starts_with("checkpoint-") && name.ends_with(".tmp")) {
+        let path = folders.root.join(name);
+        if let Err(error) = runtime.disk().remove(&path).await {
+            tracing::warn!(path = %path.display(), %error, "the draft of an interrupted checkpoint stays");
+        }
+    }
+}
+
+/// Chunk files are never written again after a restart: what a crash left at the end of one is unknown.
+async fn first_chunk_file<R: Runtime>(runtime: &R, folders: &ShardFolders) -> Result<u32, OpenError> {
+    let used = numbers(&list(runtime, &folders.chunks).await?, "").last().map_or(0, |last| last + 1);
+    if used + 1 >= u64::from(ChunkAddress::FILES_MAX) {
+        return Err(OpenError::ChunkFilesUsedUp { path: folders.chunks.clone() });
+    }
+    Ok(used as u32)
+}
+
+impl<R: Runtime> Recovery<'_, R> {
+    /// Applies all sound frames of a series log or a checkpoint. Returns the end record, if there is one.
+    async fn read_whole(
+        &mut self,
+        path: PathBuf,
+        kind: FileKind,
+        number: u64,
+    ) -> Result<Option<CheckpointEnd>, OpenError> {
+        let mut reader = FrameReader::open(self.runtime, path, kind, number).await?;
+        self.shared.add_replay_total(reader.length);
+        if let Err(error) = reader.header {
+            self.refuse_newer(&reader.path, error)?;
+            self.report(&reader.path, 0, error.into());
+        }
+        let (mut end, mut expected) = (None, 0);
+        loop {
+            match reader.next(expected).await {
+                Found::Frame { number, offset } => {
+                    if number > expected {
+                        let missing = DamageKind::MissingFrames { first: expected, last: number - 1 };
+                        self.report(&reader.path, offset, missing);
+                    }
+                    expected = number + 1;
+                    end = self.apply(&reader, offset).await.or(end);
+                }
+                Found::Damaged { offset } => self.report(&reader.path, offset, DamageKind::Frame),
+                Found::Unreadable { offset, error } => {
+                    self.report(&reader.path, offset, DamageKind::Read(error.to_string()));
+                }
+                Found::End => break,
+            }
+        }
+        self.account(&reader);
+        Ok(end)
+    }
+
+    /// Reads checkpoints from the newest on, until one is whole. What a damaged one still gives is kept; older ones fill up.
+    async fn read_checkpoints(&mut self, numbers: &[u64]) -> Result<Option<CheckpointEnd>, OpenError> {
+        for &number in numbers.iter().rev() {
+            let path = self.folders.checkpoint(number);
+            if let Some(end) = self.read_whole(path, FileKind::Checkpoint, number).await? {
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Replays the log from a checkpoint on. Returns the number of the next segment.
+    async fn read_log(&mut self, end: Option<CheckpointEnd>) -> Result<u64, OpenError> {
+        let names = list(self.runtime, &self.folders.log).await?;
+        let all = numbers(&names, "");
+        let first = end.map_or(0, |end| end.first_segment);
+        let mut readers = Vec::new();
+        for &number in all.iter().filter(|&&number| number >= first) {
+            let path = self.folders.log_segment(number);
+            let reader = FrameReader::open(self.runtime, path, FileKind::LogSegment, number).await?;
+            if let Err(error) = reader.header {
+                self.refuse_newer(&reader.path, error)?;
+            }
+            self.shared.add_replay_total(reader.length);
+            readers.push(reader);
+        }
+        // A later segment's first frame would say that everything before it is superfluous.
+        let first_of_log = readers.first().and_then(|reader| reader.header.ok()).map(|header| header.first_frame);
+        self.order = LogOrder::new(end.map(|end| end.first_frame).or(first_of_log).unwrap_or(0));
+        let starts: Vec<_> = readers.iter().map(|reader| reader.header.ok().map(|header| header.first_frame)).collect();
+        for (at, reader) in readers.into_iter().enumerate() {
+            self.read_segment(reader, starts.get(at + 1).copied().flatten()).await;
+        }
+        if let Some(damage) = self.order.finish() {
+            self.report(&damage.path, damage.offset, damage.what);
+        }
+        Ok(all.last().map_or(first, |last| last + 1))
+    }
+
+    async fn read_segment(&mut self, mut reader: FrameReader<R>, next_start: Option<u64>) {
+        // A segment without a header is one that a crash interrupted while it was made, or damaged; frames tell which.
+        let mut header_damage = reader.header.err();
+        while next_start != Some(self.order.expected) {
+            match reader.next(self.order.expected).await {
+                Found::Frame { number, offset } => {
+                    if let Some(error) = header_damage.take() {
+                        self.report(&reader.path, 0, error.into());
+                    }
+                    for damage in self.order.frame(&reader.path, offset, number) {
+                        self.report(&damage.path, damage.offset, damage.what);
+                    }
+                    self.log_bytes += reader.payload(offset).len() as u64;
+                    self.apply(&reader, offset).await;
+                }
+                Found::Damaged { offset } => self.order.damaged(&reader.path, offset),
+                Found::Unreadable { offset, error } => {
+                    self.report(&reader.path, offset, DamageKind::Read(error.to_string()));
+                }
+                Found::End => break,
+            }
+        }
+        self.account(&reader);
+    }
+
+    async fn apply(&mut self, reader: &FrameReader<R>, offset: u64) -> Option<CheckpointEnd> {
+        let mut end = None;
+        for record in Records::of(reader.payload(offset)) {
+            let applied = record.and_then(|record| {
+                end = CheckpointEnd::decode(record).or(end);
+                self.head.replay(record)
+            });
+            match applied {
+                Ok(replayed) => self.replayed.add(replayed),
+                Err(error) => self.report(&reader.path, offset, error.into()),
+            }
+        }
+        self.write_extents().await;
+        end
+    }
+
+    /// Removes chunk files that no checkpoint refers to: the log has their samples, and the replay seals them again. Kept where
+    /// damage was found, as what refers to them may be what is damaged.
+    async fn remove_orphans(&mut self) -> Result<(), OpenError> {
+        if !self.damage.is_empty() {
+            return Ok(());
+        }
+        let referenced = self.head.referenced_chunk_files();
+        for number in numbers(&list(self.runtime, &self.folders.chunks).await?, "") {
+            if u32::try_from(number).is_ok_and(|number| !referenced.contains(&number)) {
+                let path = self.folders.chunk_file(number as u32);
+                if let Err(error) = self.runtime.disk().remove(&path).await {
+                    tracing::warn!(path = %path.display(), %error, "a superfluous chunk file stays");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Chunks that fill up during a replay go to disk, so that memory stays bounded. If the disk refuses, they wait for the
+    /// shard's own writer, which tries again.
+    async fn write_extents(&mut self) {
+        if self.chunks_refused {
+            return;
+        }
+        while let Some(extent) = self.head.extent().next_to_write() {
+            match self.chunk_writer.write(&extent).await {
+                Ok(()) => self.head.extent().written(&extent),
+                Err(error) => {
+                    tracing::warn!(%error, "sealed chunks wait for the disk");
+                    self.head.extent().failed(&extent);
+                    self.chunks_refused = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn refuse_newer(&self, path: &std::path::Path, error: ScanError) -> Result<(), OpenError> {
+        match error {
+            ScanError::Version(_) => Err(OpenError::Newer { path: path.to_owned(), error }),
+            _ => Ok(()),
+        }
+    }
+
+    fn report(&mut self, path: &std::path::Path, offset: u64, what: DamageKind) {
+        if what == DamageKind::TornTail {
+            tracing::info!(file = %path.display(), offset, "{what}");
+        } else {
+            tracing::error!(file = %path.display(), offset, "damage found: {what}");
+        }
+        self.damage.push(Damage { path: path.to_owned(), offset, what });
+    }
+
+    fn account(&mut self, reader: &FrameReader<R>) {
+        self.bytes_read += reader.offset.min(reader.length);
+        self.shared.add_replayed(reader.length);
+    }
+
+    fn finish(
+        self,
+        root_names: &[String],
+        checkpoints: &[u64],
+        end: Option<CheckpointEnd>,
+        next_segment: u64,
+        seconds: f64,
+    ) -> Recovered<R> {
+        let drafts = root_names.iter().filter_map(|name| name.strip_suffix(".tmp").map(str::to_owned));
+        let drafts = numbers(&drafts.collect::<Vec<_>>(), "checkpoint-");
+        let used = checkpoints.iter().chain(&drafts).chain(&numbers(root_names, "series-")).max().copied();
+        let frames_damaged = self.damage.iter().filter(|damage| damage.what != DamageKind::TornTail).count() as u64;
+        let stats = RecoveryStats {
+            seconds,
+            samples: self.replayed.samples,
+            series: self.replayed.series,
+            samples_lost: self.replayed.samples_lost,
+            series_lost: self.replayed.series_lost,
+            frames_damaged,
+            bytes_read: self.bytes_read,
+        };
+        self.shared.add_series(self.head.series_count() as u64);
+        self.shared.widen_times(self.head.min_time(), self.head.max_time());
+        Recovered {
+            head: self.head,
+            chunk_writer: self.chunk_writer,
+            next_segment,
+            next_frame: self.order.expected,
+            checkpoint: CheckpointState {
+                next_number: used.map_or(0, |used| used + 1),
+                definitions: end.map(|end| end.definitions).unwrap_or_default(),
+                last_bytes: 0,
+                replayed_log_bytes: self.log_bytes,
+            },
+            stats,
+            damage: self.damage,
+        }
+    }
+}

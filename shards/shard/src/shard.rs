@@ -1,0 +1,334 @@
+//! One core's slice: the tasks of a shard and the state that they share.
+//!
+//! Tasks of one thread, so no lock: the mailbox, the commits, the chunk writer, the checkpoints, and one for each selection. The
+//! head is borrowed for one synchronous step at a time, never across a wait.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_channel::oneshot;
+use model::WriteBatch;
+use runtime::Runtime;
+use tsdb::{
+    AppendOutcome, Head, Limits, Members,
+    select::{Progress, Selecting, Selection},
+    wal::LogBatch,
+};
+
+use crate::{
+    checkpoint::Checkpointing,
+    chunk_writer::ChunkWriter,
+    commit::Commits,
+    frames::Damage,
+    handle::{Mailbox, Refusal, Request},
+    limits::{
+        CHECKPOINT_LOG_BYTES_MIN, DISK_RETRY, LOG_SEGMENT_BYTES, UNCOMMITTED_BYTES_MAX, UNWRITTEN_CHUNK_BYTES_MAX,
+    },
+    log::Log,
+    names::ShardFolders,
+    recovery::{OpenError, Recovered, recover},
+    shared::{Quota, Shared},
+    signal::Signal,
+    spare::Spares,
+    stats::ShardStats,
+};
+
+/// A shard that has recovered. Clones are the same shard; they stay on its thread.
+pub struct Shard<R: Runtime> {
+    pub(crate) core: Rc<Core<R>>,
+}
+
+impl<R: Runtime> Clone for Shard<R> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone() }
+    }
+}
+
+/// Sizes that decide when a shard does its housekeeping.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardConfig {
+    pub log_segment_bytes: u64,
+    /// Log after which a checkpoint begins, at least.
+    pub checkpoint_log_bytes_min: u64,
+    pub limits: Limits,
+}
+
+impl Default for ShardConfig {
+    fn default() -> Self {
+        Self {
+            log_segment_bytes: LOG_SEGMENT_BYTES,
+            checkpoint_log_bytes_min: CHECKPOINT_LOG_BYTES_MIN,
+            limits: Limits::default(),
+        }
+    }
+}
+
+pub(crate) struct Core<R: Runtime> {
+    pub(crate) number: usize,
+    pub(crate) runtime: R,
+    pub(crate) folders: ShardFolders,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) head: RefCell<Head>,
+    pub(crate) batch: RefCell<LogBatch>,
+    pub(crate) commits: Commits,
+    pub(crate) chunks_ready: Signal,
+    pub(crate) checkpointing: Checkpointing,
+    pub(crate) spares: Rc<Spares<R>>,
+    pub(crate) counters: RefCell<ShardStats>,
+    busy: Cell<Duration>,
+    stopping: Cell<bool>,
+}
+
+/// Appends that wait for their commit: answered by the commit task, without a task of their own.
+pub(crate) struct WaitingAck {
+    pub(crate) outcome: AppendOutcome,
+    pub(crate) reply: oneshot::Sender<Result<AppendOutcome, Refusal>>,
+}
+
+impl<R: Runtime> Shard<R> {
+    /// Recovers what is in the shard's folder, which is made if it is not there, and starts the tasks that write. The handle
+    /// lets requests through from then on. Damage that was found is in the second part, and logged.
+    pub async fn open(
+        number: usize,
+        runtime: R,
+        folders: ShardFolders,
+        shared: Arc<Shared>,
+        config: ShardConfig,
+    ) -> Result<(Self, Vec<Damage>), OpenError> {
+        let mut recovered = recover(&runtime, &folders, number, &shared, config.limits).await?;
+        let damage = std::mem::take(&mut recovered.damage);
+        let spares = Spares::adopt(runtime.clone(), folders.clone(), config.log_segment_bytes).await;
+        let shard = Self::start(number, runtime, folders, shared, recovered, spares, config);
+        shard.core.shared.set_ready(number);
+        Ok((shard, damage))
+    }
+
+    fn start(
+        number: usize,
+        runtime: R,
+        folders: ShardFolders,
+        shared: Arc<Shared>,
+        recovered: Recovered<R>,
+        spares: Rc<Spares<R>>,
+        config: ShardConfig,
+    ) -> Self {
+        // The first commit should not have to wait for it.
+        spares.prepare();
+        let log = Log::new(
+            runtime.clone(),
+            folders.clone(),
+            number,
+            spares.clone(),
+            recovered.next_segment,
+            recovered.next_frame,
+        );
+        let core = Rc::new(Core {
+            number,
+            runtime: runtime.clone(),
+            folders,
+            shared,
+            head: RefCell::new(recovered.head),
+            batch: RefCell::default(),
+            commits: Commits::default(),
+            chunks_ready: Signal::default(),
+            checkpointing: Checkpointing::new(recovered.checkpoint, config.checkpoint_log_bytes_min),
+            spares,
+            counters: RefCell::new(ShardStats { recovery: recovered.stats, ..ShardStats::default() }),
+            busy: Cell::default(),
+            stopping: Cell::new(false),
+        });
+        runtime.spawn(crate::commit::run(core.clone(), log));
+        runtime.spawn(run_chunk_writer(core.clone(), recovered.chunk_writer));
+        core.chunks_ready.raise();
+        Self { core }
+    }
+
+    /// Serves the mailbox until a shutdown is asked for, or nobody is left to ask.
+    pub async fn serve(&self, mut mailbox: Mailbox) {
+        let mut requests = Vec::new();
+        while mailbox.0.receive_all(&mut requests).await.is_ok() {
+            for request in requests.drain(..) {
+                if let Request::Shutdown { reply } = request {
+                    return self.stop(reply).await;
+                }
+                self.handle(request);
+            }
+            // Tasks that became ready meanwhile, the commits above all, come before the next messages.
+            self.core.runtime.yield_now().await;
+        }
+    }
+
+    /// Appends the members of a batch and returns when they are durable.
+    pub async fn append(&self, batch: &dyn WriteBatch, members: Members<'_>) -> Result<AppendOutcome, Refusal> {
+        let outcome = self.core.append(batch, members)?;
+        self.core.commits.committed(self.core.number).await?;
+        Ok(outcome)
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.core.shared
+    }
+
+    pub fn number(&self) -> usize {
+        self.core.number
+    }
+
+    fn handle(&self, request: Request) {
+        let core = &self.core;
+        match request {
+            Request::Append { batch, members, reply } => core.handle_append(&*batch, members.as_deref(), reply),
+            Request::Select { matchers, range, wanted, bytes_max, reply } => {
+                let core = core.clone();
+                let selecting = Selecting::new(&matchers, range, wanted);
+                self.core.runtime.spawn(async move { answer(reply, core.select(selecting, bytes_max).await) });
+            }
+            Request::Cardinality { reply } => answer(reply, Ok(core.head.borrow().cardinality())),
+            Request::Stats { reply } => answer(reply, Ok(core.stats())),
+            Request::Checkpoint { reply } => {
+                let core = core.clone();
+                self.core.runtime.spawn(async move { answer(reply, core.checkpoint_now().await) });
+            }
+            Request::Shutdown { reply } => drop(reply),
+        }
+    }
+
+    async fn stop(&self, reply: oneshot::Sender<Result<(), Refusal>>) {
+        let core = &self.core;
+        core.stopping.set(true);
+        let committed = core.commits.committed(core.number).await;
+        answer(reply, committed);
+    }
+}
+
+/// A caller that went away needs no answer.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    drop(reply.send(value));
+}
+
+impl<R: Runtime> Core<R> {
+    /// Appends to the head and to the open log batch. What the caller got is not durable before the batch is.
+    pub(crate) fn append(&self, batch: &dyn WriteBatch, members: Members<'_>) -> Result<AppendOutcome, Refusal> {
+        self.check_writable()?;
+        let start = self.runtime.monotonic();
+        let window = self.shared.window(self.runtime.wall_clock_ms());
+        let (mut head, mut log) = (self.head.borrow_mut(), self.batch.borrow_mut());
+        let outcome = head.append(batch, members, window, &mut Quota(&self.shared), &mut log);
+        self.shared.widen_times(head.min_time(), head.max_time());
+        if head.extent().has_ready() {
+            self.chunks_ready.raise();
+        }
+        self.commits.open_batch_grew(log.approximate_bytes());
+        self.busy.set(self.busy.get() + (self.runtime.monotonic() - start));
+        self.count(&outcome);
+        Ok(outcome)
+    }
+
+    fn handle_append(
+        &self,
+        batch: &dyn WriteBatch,
+        members: Option<&[u32]>,
+        reply: oneshot::Sender<Result<AppendOutcome, Refusal>>,
+    ) {
+        match self.append(batch, members.map_or(Members::All, Members::Some)) {
+            Ok(outcome) => self.commits.answer_when_durable(WaitingAck { outcome, reply }),
+            Err(refusal) => answer(reply, Err(refusal)),
+        }
+    }
+
+    /// Refuses before anything is stored, when what would be stored could not be made durable.
+    fn check_writable(&self) -> Result<(), Refusal> {
+        if self.stopping.get() {
+            return Err(Refusal::Stopping);
+        }
+        self.commits.check(self.number)?;
+        if self.head.borrow_mut().extent().waiting_bytes() > UNWRITTEN_CHUNK_BYTES_MAX {
+            let reason =
+                "its sealed chunks wait for the disk, which is full or fails; the log names the file".to_owned();
+            return Err(Refusal::LogStalled { shard: self.number, reason });
+        }
+        if self.batch.borrow().approximate_bytes() > UNCOMMITTED_BYTES_MAX {
+            return Err(Refusal::Overloaded { shard: self.number });
+        }
+        Ok(())
+    }
+
+    fn count(&self, outcome: &AppendOutcome) {
+        let mut counters = self.counters.borrow_mut();
+        counters.batches += 1;
+        counters.samples_stored += outcome.stored;
+        counters.samples_repeated += outcome.repeated;
+        counters.series_created += outcome.series_created;
+        if outcome.rejected_total() > 0 {
+            for (count, reason) in counters.samples_rejected.iter_mut().zip(tsdb::Rejection::ALL) {
+                *count += outcome.rejected(reason);
+            }
+        }
+    }
+
+    /// Selects in slices, letting other tasks run between them. The answer goes out when everything that it may show is
+    /// durable.
+    async fn select(&self, mut selecting: Selecting, bytes_max: usize) -> Result<Box<Selection>, Refusal> {
+        let selection = loop {
+            let progress = selecting.advance(&self.head.borrow());
+            match progress {
+                Progress::Done(selection) => break selection,
+                Progress::More if selecting.heap_bytes() > bytes_max => {
+                    return Err(Refusal::SelectionTooLarge { bytes_max });
+                }
+                Progress::More => self.runtime.yield_now().await,
+            }
+        };
+        if self.commits.check(self.number).is_ok() {
+            self.commits.committed(self.number).await.or_else(|refusal| match refusal {
+                // A log that stalls stops writes; reads go on.
+                Refusal::LogStalled { .. } | Refusal::Fenced { .. } => Ok(()),
+                other => Err(other),
+            })?;
+        }
+        Ok(selection)
+    }
+
+    fn stats(&self) -> ShardStats {
+        let head = self.head.borrow();
+        let mut stats = self.counters.borrow().clone();
+        stats.series = head.series_count() as u64;
+        stats.label_pairs = head.label_pair_count() as u64;
+        stats.chunks = head.chunk_count() as u64;
+        stats.chunks_created = head.chunks_created();
+        stats.heap = head.heap_bytes();
+        stats.busy_seconds = self.busy.get().as_secs_f64();
+        (stats.stalled, stats.fenced) = self.commits.trouble();
+        drop(head);
+        stats.stalled |= self.head.borrow_mut().extent().waiting_bytes() > UNWRITTEN_CHUNK_BYTES_MAX;
+        stats
+    }
+}
+
+/// Writes extents as they fill up; tries again what fails.
+async fn run_chunk_writer<R: Runtime>(core: Rc<Core<R>>, mut writer: ChunkWriter<R>) {
+    loop {
+        core.chunks_ready.wait().await;
+        loop {
+            let next = core.head.borrow_mut().extent().next_to_write();
+            let Some(extent) = next else { break };
+            match writer.write(&extent).await {
+                Ok(()) => core.head.borrow_mut().extent().written(&extent),
+                Err(error) => {
+                    core.head.borrow_mut().extent().failed(&extent);
+                    tracing::warn!(shard = core.number, %error, "sealed chunks wait for the disk");
+                    core.checkpointing.chunk_write_failed(&error);
+                    core.runtime.sleep(DISK_RETRY).await;
+                }
+            }
+            core.counters.borrow_mut().chunk_device_bytes = writer.device_bytes.get();
+        }
+        if core.checkpointing.wants_chunk_sync() {
+            let synced = writer.sync().await;
+            core.checkpointing.chunks_synced(synced);
+        }
+    }
+}

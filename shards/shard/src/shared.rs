@@ -1,0 +1,129 @@
+//! What is one thing in Prometheus is one thing here: head window, series limit and readiness, shared by all shards.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use model::IdentityKey;
+use tsdb::{
+    SeriesQuota, Window,
+    limits::{BEHIND_MS_MAX, FUTURE_MS_MAX},
+};
+
+/// Time that stands for "no sample yet".
+const NO_TIME: i64 = i64::MIN;
+
+/// Facts of the whole process. Read once per batch, never per sample.
+pub struct Shared {
+    pub key: IdentityKey,
+    head_max_time: AtomicI64,
+    head_min_time: AtomicI64,
+    series: AtomicU64,
+    series_max: AtomicU64,
+    ready: Vec<AtomicBool>,
+    /// Bytes of log that replays have read, and all that they have to.
+    replay_bytes: AtomicU64,
+    replay_bytes_total: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(key: IdentityKey, shards: usize, series_max: u64) -> Self {
+        Self {
+            key,
+            head_max_time: AtomicI64::new(NO_TIME),
+            head_min_time: AtomicI64::new(i64::MAX),
+            series: AtomicU64::new(0),
+            series_max: AtomicU64::new(series_max),
+            ready: std::iter::repeat_with(|| AtomicBool::new(false)).take(shards).collect(),
+            replay_bytes: AtomicU64::new(0),
+            replay_bytes_total: AtomicU64::new(0),
+        }
+    }
+
+    /// The times that a batch may have, seen from a wall clock in milliseconds.
+    pub fn window(&self, wall_clock_ms: i64) -> Window {
+        let newest = self.head_max_time.load(Ordering::Relaxed);
+        let min_time = if newest == NO_TIME { i64::MIN } else { newest.saturating_sub(BEHIND_MS_MAX) };
+        Window { min_time, max_time: wall_clock_ms.saturating_add(FUTURE_MS_MAX) }
+    }
+
+    pub fn head_max_time(&self) -> Option<i64> {
+        Some(self.head_max_time.load(Ordering::Relaxed)).filter(|&time| time != NO_TIME)
+    }
+
+    pub fn head_min_time(&self) -> Option<i64> {
+        Some(self.head_min_time.load(Ordering::Relaxed)).filter(|&time| time != i64::MAX)
+    }
+
+    pub fn series(&self) -> u64 {
+        self.series.load(Ordering::Relaxed)
+    }
+
+    pub fn series_max(&self) -> u64 {
+        self.series_max.load(Ordering::Relaxed)
+    }
+
+    /// Changes the series limit; series that exist already stay.
+    pub fn set_series_max(&self, series_max: u64) {
+        self.series_max.store(series_max, Ordering::Relaxed);
+    }
+
+    pub fn shard_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Whether all shards have replayed their logs.
+    pub fn all_ready(&self) -> bool {
+        (0..self.ready.len()).all(|shard| self.is_ready(shard))
+    }
+
+    pub fn is_ready(&self, shard: usize) -> bool {
+        self.ready[shard].load(Ordering::Acquire)
+    }
+
+    /// Bytes of log replayed and to be replayed, over all shards.
+    pub fn replay_progress(&self) -> (u64, u64) {
+        (self.replay_bytes.load(Ordering::Relaxed), self.replay_bytes_total.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_ready(&self, shard: usize) {
+        self.ready[shard].store(true, Ordering::Release);
+    }
+
+    pub(crate) fn widen_times(&self, min_time: Option<i64>, max_time: Option<i64>) {
+        if let (Some(min_time), Some(max_time)) = (min_time, max_time) {
+            // Read first: a shared line that is only read stays in every core's cache.
+            if self.head_max_time.load(Ordering::Relaxed) < max_time {
+                self.head_max_time.fetch_max(max_time, Ordering::Relaxed);
+            }
+            if self.head_min_time.load(Ordering::Relaxed) > min_time {
+                self.head_min_time.fetch_min(min_time, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn add_replay_total(&self, bytes: u64) {
+        self.replay_bytes_total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_replayed(&self, bytes: u64) {
+        self.replay_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts series that a replay brought back; they are never refused.
+    pub(crate) fn add_series(&self, count: u64) {
+        self.series.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Takes series out of the process' allowance, one by one as they are created.
+pub(crate) struct Quota<'a>(pub(crate) &'a Shared);
+
+impl SeriesQuota for Quota<'_> {
+    fn reserve_one(&mut self) -> bool {
+        let shared = self.0;
+        if shared.series.fetch_add(1, Ordering::Relaxed) < shared.series_max.load(Ordering::Relaxed) {
+            return true;
+        }
+        shared.series.fetch_sub(1, Ordering::Relaxed);
+        false
+    }
+}

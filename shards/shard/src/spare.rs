@@ -1,0 +1,160 @@
+//! Log segments in waiting.
+//!
+//! Writing to space that was never written costs several times as much per commit, and filling a segment takes longer than a
+//! commit may. So the next segment is filled in the background, and segments that a checkpoint has made superfluous are used
+//! again under a new name: frames in them carry old numbers, which a replay passes over.
+
+use std::{cell::RefCell, path::PathBuf, rc::Rc};
+
+use runtime::{Disk, File, OpenMode, Runtime};
+
+use crate::{
+    frames::FileError,
+    names::{ShardFolders, numbers},
+    signal::Waiters,
+};
+
+/// At most one segment waits.
+pub(crate) struct Spares<R: Runtime> {
+    runtime: R,
+    folders: ShardFolders,
+    bytes: u64,
+    state: RefCell<State<R>>,
+    changed: Waiters,
+}
+
+enum State<R: Runtime> {
+    Empty { next_number: u64 },
+    Preparing,
+    Ready { number: u64, spare: Spare<R> },
+    Failed { number: u64, error: FileError },
+}
+
+/// A file of the full length whose space has been written.
+pub(crate) struct Spare<R: Runtime> {
+    pub(crate) file: <R::Disk as Disk>::File,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+}
+
+impl<R: Runtime> Spares<R> {
+    /// Takes over what an earlier run left; at most one of them is kept.
+    pub(crate) async fn adopt(runtime: R, folders: ShardFolders, bytes: u64) -> Rc<Self> {
+        let names = runtime.disk().list(&folders.log).await.unwrap_or_default();
+        let left = numbers(&names, "spare-");
+        let next_number = left.last().map_or(0, |last| last + 1);
+        let state = RefCell::new(State::Empty { next_number });
+        let this = Rc::new(Self { runtime, folders, bytes, state, changed: Waiters::default() });
+        for number in left {
+            let path = this.folders.spare_segment(number);
+            if !this.reopen(path.clone()).await {
+                this.remove(&path).await;
+            }
+        }
+        this
+    }
+
+    /// Begins to fill a segment unless one waits or is being filled.
+    pub(crate) fn prepare(self: &Rc<Self>) {
+        let Some(number) = self.claim() else { return };
+        let this = self.clone();
+        self.runtime.spawn(async move {
+            let made = this.make(number).await;
+            this.settle(number, made);
+        });
+    }
+
+    /// The waiting segment, or the one that will be when it is filled.
+    pub(crate) async fn take(self: &Rc<Self>) -> Result<Spare<R>, FileError> {
+        self.prepare();
+        self.changed.until(|| self.try_take()).await
+    }
+
+    /// Keeps a superfluous segment for later use. `false` if one waits already.
+    pub(crate) async fn recycle(&self, segment: PathBuf) -> bool {
+        let Some(number) = self.claim() else { return false };
+        let path = self.folders.spare_segment(number);
+        let renamed = self.runtime.disk().rename(&segment, &path).await.map_err(FileError::new("rename", &segment));
+        let opened = match renamed {
+            Ok(()) => self.open(path).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &opened {
+            tracing::warn!(%error, "a log segment can't be used again");
+        }
+        let kept = opened.is_ok();
+        self.settle(number, opened);
+        if !kept {
+            // Not worth failing a commit for: the next one is made anew.
+            drop(self.try_take());
+        }
+        kept
+    }
+
+    fn claim(&self) -> Option<u64> {
+        let mut state = self.state.borrow_mut();
+        let State::Empty { next_number: number } = *state else { return None };
+        *state = State::Preparing;
+        Some(number)
+    }
+
+    fn settle(&self, number: u64, made: Result<Spare<R>, FileError>) {
+        self.state.replace(match made {
+            Ok(spare) => State::Ready { number, spare },
+            Err(error) => State::Failed { number, error },
+        });
+        self.changed.wake_all();
+    }
+
+    fn try_take(&self) -> Option<Result<Spare<R>, FileError>> {
+        let mut state = self.state.borrow_mut();
+        let (State::Ready { number, .. } | State::Failed { number, .. }) = *state else { return None };
+        match std::mem::replace(&mut *state, State::Empty { next_number: number + 1 }) {
+            State::Ready { spare, .. } => Some(Ok(spare)),
+            State::Failed { error, .. } => Some(Err(error)),
+            State::Empty { .. } | State::Preparing => None,
+        }
+    }
+
+    async fn make(&self, number: u64) -> Result<Spare<R>, FileError> {
+        let path = self.folders.spare_segment(number);
+        let disk = self.runtime.disk();
+        let file = disk.open(&path, OpenMode::CreateDurable).await.map_err(FileError::new("create", &path))?;
+        match file.allocate(self.bytes).await {
+            Ok(()) => Ok(Spare { file, path, bytes: self.bytes }),
+            Err(error) => {
+                // A half-filled segment would take up room that a full disk lacks.
+                self.remove(&path).await;
+                Err(FileError::new("allocate space for", &path)(error))
+            }
+        }
+    }
+
+    async fn open(&self, path: PathBuf) -> Result<Spare<R>, FileError> {
+        let disk = self.runtime.disk();
+        let file = disk.open(&path, OpenMode::ReuseDurable).await.map_err(FileError::new("open", &path))?;
+        let bytes = file.length().await.map_err(FileError::new("look at", &path))?;
+        Ok(Spare { file, path, bytes })
+    }
+
+    /// Takes over a file under its present name, if it is of use.
+    async fn reopen(&self, path: PathBuf) -> bool {
+        let Some(number) = self.claim() else { return false };
+        match self.open(path).await {
+            Ok(spare) if spare.bytes == self.bytes => {
+                self.settle(number, Ok(spare));
+                true
+            }
+            _ => {
+                self.state.replace(State::Empty { next_number: number });
+                false
+            }
+        }
+    }
+
+    async fn remove(&self, path: &std::path::Path) {
+        if let Err(error) = self.runtime.disk().remove(path).await {
+            tracing::warn!(path = %path.display(), %error, "a superfluous log segment stays");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The shards' own code, as a system under test: the same crates as in the binary, on simulated threads and a simulated disk.
+//!
+//! Only what lies outside of the shards is played here: making a batch of a request, and reading sealed chunks from their files,
+//! which in the binary happens on the control plane's threads.
+
+use std::{collections::BTreeMap, io, path::Path, rc::Rc, sync::Arc};
+
+use codec::gorilla;
+use futures_channel::oneshot;
+use model::{IdentityKey, Labels, Matcher, Sample, SeriesEntry, Timestamp, WriteBatch};
+use runtime::{AlignedBuffer, Disk, File, OpenMode, Runtime};
+use shard::{Handle, Mailbox, Shard, ShardConfig, names::ShardFolders, router, shared::Shared};
+use tsdb::{
+    SeriesRef,
+    chunk_file::{ENTRY_BYTES_MAX, check_entry},
+    head::ChunkAddress,
+    limits::BEHIND_MS_MAX,
+    select::{self, SelectedChunk, TimeRange, Wanted},
+};
+
+use crate::{
+    disk::{SimDisk, SimFile},
+    process::{Process, SimRuntime},
+    random::Random,
+    system::{Answer, Bounds, Client, Promises, ReadAnswer, Request, Selection, Started, System},
+};
+
+const DATA: &str = "/data";
+/// More than any selection of the workload needs; refusing larger ones is tested where selections are made.
+const SELECTION_BYTES_MAX: usize = 1 << 30;
+const SERIES_MAX: u64 = 1 << 20;
+
+/// A process with so many shards and housekeeping small enough to happen within a seed.
+#[derive(Clone)]
+pub struct DataPlane {
+    shards: usize,
+    config: ShardConfig,
+    key: IdentityKey,
+}
+
+impl DataPlane {
+    /// Two or three shards; sizes of segments and checkpoints by the seed.
+    pub fn for_seed(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x5eed_0f5a_4d5e_ed00);
+        let key: Vec<u8> = (0..IdentityKey::BYTES).map(|_| random.word() as u8).collect();
+        Self {
+            shards: 2 + random.index(2),
+            config: ShardConfig {
+                log_segment_bytes: *random.pick(&[32 << 10, 128 << 10, 1 << 20]),
+                checkpoint_log_bytes_min: *random.pick(&[16 << 10, 64 << 10, 256 << 10, 1 << 30]),
+                ..ShardConfig::default()
+            },
+            key: IdentityKey::from_bytes(key[..].try_into().expect("as many bytes as a key has")),
+        }
+    }
+}
+
+impl System for DataPlane {
+    type Client = Connection;
+
+    fn promises(&self) -> Promises {
+        Promises {
+            retry_is_success: false,
+            in_order_only: true,
+            parts_are_atomic: true,
+            visible_is_durable: true,
+            past_bound_ms: BEHIND_MS_MAX,
+            bounds: Bounds {
+                tasks: 60,
+                disk_operations_in_flight: 16,
+                files: 200,
+                disk_bytes: 256 << 20,
+                answer_ms: 60_000,
+            },
+        }
+    }
+
+    async fn start(&self, process: &Process) -> Result<Started<Connection>, String> {
+        let shared = Arc::new(Shared::new(self.key, self.shards, SERIES_MAX));
+        let (handle, mailboxes) = Handle::connect(shared);
+        let mut opening = Vec::new();
+        for (number, mailbox) in mailboxes.into_iter().enumerate() {
+            let (sender, opened) = oneshot::channel();
+            let runtime = process.new_thread();
+            let shared = handle.shared().clone();
+            runtime.spawn(run_shard(number, runtime.clone(), shared, self.config, mailbox, sender));
+            opening.push(opened);
+        }
+        let mut repairs = Vec::new();
+        for opened in opening {
+            repairs.extend(opened.await.map_err(|_| "a shard's thread is gone".to_owned())??);
+        }
+        Ok(Started { client: Connection { handle, disk: process.disk.clone() }, repairs })
+    }
+
+    fn shard_of(&self, labels: &Labels) -> usize {
+        router::shard_of(identity(&self.key, labels), self.shards)
+    }
+}
+
+/// A shard's thread: recover, tell, serve.
+async fn run_shard(
+    number: usize,
+    runtime: SimRuntime,
+    shared: Arc<Shared>,
+    config: ShardConfig,
+    mailbox: Mailbox,
+    opened: oneshot::Sender<Result<Vec<String>, String>>,
+) {
+    let folders = ShardFolders::new(Path::new(DATA), number);
+    match Shard::open(number, runtime, folders, shared, config).await {
+        Ok((shard, damage)) => {
+            let repairs =
+                damage.iter().map(|damage| format!("{} at {}: {}", damage.path.display(), damage.offset, damage.what));
+            // Whoever started this may be gone; then so is the process, before the next step.
+            drop(opened.send(Ok(repairs.collect())));
+            shard.serve(mailbox).await;
+        }
+        Err(error) => drop(opened.send(Err(error.to_string()))),
+    }
+}
+
+fn identity(key: &IdentityKey, labels: &Labels) -> model::SeriesId {
+    key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())))
+}
+
+/// A request in the form in which a decoder hands it on. Labels come in another order for each entry, as the wire has none.
+struct Batch {
+    series: Vec<SeriesEntry>,
+    times: Vec<i64>,
+    values: Vec<u64>,
+    labels: Vec<Labels>,
+}
+
+impl Batch {
+    fn new(request: &Request, key: &IdentityKey) -> Self {
+        let mut batch = Self { series: Vec::new(), times: Vec::new(), values: Vec::new(), labels: Vec::new() };
+        for series in &request.series {
+            let (start, at) = (batch.times.len() as u32, batch.labels.len() as u32);
+            batch.times.extend(series.samples.iter().map(|sample| sample.time.0));
+            batch.values.extend(series.samples.iter().map(|sample| sample.value.to_bits()));
+            batch.labels.push(series.labels.clone());
+            batch.series.push(SeriesEntry {
+                id: identity(key, &series.labels),
+                samples_start: start,
+                samples_end: batch.times.len() as u32,
+                labels_start: at,
+                labels_end: at + 1,
+            });
+        }
+        batch
+    }
+}
+
+impl WriteBatch for Batch {
+    fn series(&self) -> &[SeriesEntry] {
+        &self.series
+    }
+
+    fn times(&self) -> &[i64] {
+        &self.times
+    }
+
+    fn values(&self) -> &[u64] {
+        &self.values
+    }
+
+    fn visit_labels<'a>(&'a self, entry: &SeriesEntry, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        let labels = &self.labels[entry.labels_start as usize];
+        for at in 0..labels.len() {
+            let label = labels.at((at + entry.labels_start as usize) % labels.len());
+            visit(label.name.as_bytes(), label.value.as_bytes());
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Connection {
+    handle: Handle,
+    disk: SimDisk,
+}
+
+impl Client for Connection {
+    async fn write(&self, request: Rc<Request>) -> Answer {
+        let batch = Arc::new(Batch::new(&request, self.handle.identity_key()));
+        match self.handle.append(batch).await {
+            Ok(outcome) => Answer::Written {
+                accepted: (outcome.stored + outcome.repeated) as usize,
+                rejected: outcome.rejected_total() as usize,
+            },
+            Err(refusal) => Answer::Refused(refusal.to_string()),
+        }
+    }
+
+    async fn read(&self, selection: &Selection) -> Result<ReadAnswer, String> {
+        let matchers: Arc<[Matcher]> =
+            selection.label.iter().map(|(name, value)| Matcher::equal(name.clone(), value.clone())).collect();
+        let range = TimeRange { min_time: selection.from, max_time: selection.to };
+        let selected = self.handle.select(matchers, range, Wanted::Samples, SELECTION_BYTES_MAX);
+        let selected = selected.await.map_err(|refusal| refusal.to_string())?;
+        let stats = self.handle.stats().await.map_err(|refusal| refusal.to_string())?;
+        let mut reader = ChunkReader { disk: &self.disk, open: BTreeMap::new(), damage: Vec::new() };
+        let mut series = Vec::new();
+        for (shard, selected) in selected.iter().enumerate() {
+            for position in 0..selected.series.len() {
+                series.extend(reader.series(shard, selected, position, selection).await?);
+            }
+        }
+        // A shard that can't write shows what it could not make durable, and says that it is in trouble.
+        let provisional = stats.iter().any(|stats| stats.fenced || stats.stalled);
+        Ok(ReadAnswer { series, damage: reader.damage, provisional })
+    }
+
+    async fn stop(&self) {
+        // A shard that can't make its last writes durable says so; the process ends either way.
+        drop(self.handle.shutdown().await);
+    }
+}
+
+/// Reads chunks as the control plane does.
+struct ChunkReader<'a> {
+    disk: &'a SimDisk,
+    open: BTreeMap<(usize, u32), SimFile>,
+    damage: Vec<String>,
+}
+
+impl ChunkReader<'_> {
+    /// The samples of one selected series; `None` if none of them is wanted.
+    async fn series(
+        &mut self,
+        shard: usize,
+        selected: &select::Selection,
+        position: usize,
+        wanted: &Selection,
+    ) -> Result<Option<(Labels, Vec<Sample>)>, String> {
+        let series = selected.series[position];
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        for chunk in selected.chunks_of(position) {
+            let decoded = match *chunk {
+                SelectedChunk::Copied { start, length } => {
+                    let data = &selected.bytes[start as usize..(start + length) as usize];
+                    gorilla::decode_into(data, &mut times, &mut values).map_err(|error| error.to_string())
+                }
+                SelectedChunk::Sealed(chunk) => match self.sealed(shard, series, chunk.address).await? {
+                    Ok(data) => gorilla::decode_into(&data, &mut times, &mut values).map_err(|error| error.to_string()),
+                    Err(damage) => Err(damage),
+                },
+            };
+            if let Err(damage) = decoded {
+                self.damage.push(damage);
+            }
+        }
+        let samples = times.iter().zip(&values).filter(|(time, _)| (wanted.from..=wanted.to).contains(time));
+        let samples: Vec<Sample> =
+            samples.map(|(&time, &bits)| Sample { time: Timestamp(time), value: f64::from_bits(bits) }).collect();
+        Ok((!samples.is_empty()).then(|| (selected.labels.labels(series), samples)))
+    }
+
+    /// A chunk's data; the outer error is a disk that can't be read, the inner one damage.
+    async fn sealed(
+        &mut self,
+        shard: usize,
+        series: SeriesRef,
+        address: ChunkAddress,
+    ) -> Result<Result<Vec<u8>, String>, String> {
+        let path = ShardFolders::new(Path::new(DATA), shard).chunk_file(address.file());
+        let place = format!("{} at {}", path.display(), address.offset());
+        let key = (shard, address.file());
+        if !self.open.contains_key(&key) {
+            match self.disk.open(&path, OpenMode::Read).await {
+                Ok(file) => drop(self.open.insert(key, file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(format!("{place}: {error}"))),
+                Err(error) => return Err(format!("open {place}: {error}")),
+            }
+        }
+        let (count, buffer) = self.open[&key].read_at(AlignedBuffer::zeroed(ENTRY_BYTES_MAX), address.offset()).await;
+        let count = count.map_err(|error| format!("read {place}: {error}"))?;
+        Ok(check_entry(&buffer[..count], series).map(<[u8]>::to_vec).map_err(|error| format!("{place}: {error}")))
+    }
+}

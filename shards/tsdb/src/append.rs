@@ -1,0 +1,530 @@
+//! The write path inside a shard: from a decoded request to the head and the log batch.
+//!
+//! Known series are found in batches with the next step's cache lines prefetched; only a miss parses, checks, sorts and interns
+//! labels. A bad sample is counted and its neighbours go on. Rules of time are Prometheus 3's without an out-of-order window.
+
+use codec::prefetch::prefetch_read;
+use model::{METRIC_NAME, SeriesEntry, WriteBatch};
+
+use crate::{
+    SeriesRef,
+    head::{Head, SealedChunk},
+    index::{PairError, PairRef},
+    limits::{CHUNK_BITS_MAX, LABELS_PER_SERIES_MAX, SAMPLES_PER_CHUNK, WINDOW_MS},
+    wal::LogBatch,
+};
+
+/// Series looked up together: enough to hide memory latency, few enough for the prefetched lines to stay in L1.
+const GROUP: usize = 32;
+
+/// Series by which the prefetch of chunk memory runs ahead of the append.
+const BLOCKS_AHEAD: usize = 4;
+
+/// Times that are accepted, both inclusive; the same for all shards of the process, read once per batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub min_time: i64,
+    pub max_time: i64,
+}
+
+/// Which entries of a batch are meant.
+#[derive(Clone, Copy, Debug)]
+pub enum Members<'a> {
+    All,
+    Some(&'a [u32]),
+}
+
+/// Permission to create series; the bound is the whole process', so a shard asks before it creates.
+pub trait SeriesQuota {
+    fn reserve_one(&mut self) -> bool;
+}
+
+/// Why a sample or a series was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Rejection {
+    /// Further behind the head's newest sample than the window reaches.
+    OutOfBounds,
+    /// More than ten minutes ahead of the clock.
+    TooFarInFuture,
+    /// Behind the series' newest sample.
+    OutOfOrder,
+    /// The series has another value at this time.
+    Duplicate,
+    /// A label set without a metric name.
+    NoMetricName,
+    /// A label name that is empty or not UTF-8.
+    LabelName,
+    /// A label value that is not UTF-8.
+    LabelValue,
+    DuplicateLabel,
+    TooManyLabels,
+    LabelTooLong,
+    TooManyLabelNames,
+    /// The series limit of the process is reached.
+    SeriesLimit,
+    /// The shard's arena of label texts or its chunk files are full.
+    ShardFull,
+}
+
+impl Rejection {
+    pub const ALL: [Self; 13] = [
+        Self::OutOfBounds,
+        Self::TooFarInFuture,
+        Self::OutOfOrder,
+        Self::Duplicate,
+        Self::NoMetricName,
+        Self::LabelName,
+        Self::LabelValue,
+        Self::DuplicateLabel,
+        Self::TooManyLabels,
+        Self::LabelTooLong,
+        Self::TooManyLabelNames,
+        Self::SeriesLimit,
+        Self::ShardFull,
+    ];
+
+    /// Name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OutOfBounds => "out_of_bounds",
+            Self::TooFarInFuture => "too_far_in_future",
+            Self::OutOfOrder => "out_of_order",
+            Self::Duplicate => "duplicate_timestamp",
+            Self::NoMetricName => "no_metric_name",
+            Self::LabelName => "invalid_label_name",
+            Self::LabelValue => "invalid_label_value",
+            Self::DuplicateLabel => "duplicate_label",
+            Self::TooManyLabels => "too_many_labels",
+            Self::LabelTooLong => "label_too_long",
+            Self::TooManyLabelNames => "too_many_label_names",
+            Self::SeriesLimit => "series_limit",
+            Self::ShardFull => "shard_full",
+        }
+    }
+
+    /// What a sender is told, in Prometheus' words where it has them.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::OutOfBounds => "out of bounds",
+            Self::TooFarInFuture => "out of bounds: more than 10m ahead of the server's clock",
+            Self::OutOfOrder => "out of order sample",
+            Self::Duplicate => "duplicate sample for timestamp",
+            Self::NoMetricName => "the series has no metric name",
+            Self::LabelName => "a label name is empty or not valid UTF-8",
+            Self::LabelValue => "a label value is not valid UTF-8",
+            Self::DuplicateLabel => "a label name occurs twice",
+            Self::TooManyLabels => "the series has more labels than the limit allows",
+            Self::LabelTooLong => "a label name or value is longer than 65535 bytes",
+            Self::TooManyLabelNames => "the limit of 65535 distinct label names is reached",
+            Self::SeriesLimit => "the series limit is reached",
+            Self::ShardFull => "the shard has no room for more label texts or chunks",
+        }
+    }
+
+    /// Whether the whole series, not one of its samples, was refused.
+    pub fn is_of_series(self) -> bool {
+        !matches!(self, Self::OutOfBounds | Self::TooFarInFuture | Self::OutOfOrder | Self::Duplicate)
+    }
+}
+
+/// The first thing refused in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offender {
+    /// Position in [`WriteBatch::series`].
+    pub entry: u32,
+    /// Position in [`WriteBatch::times`].
+    pub sample: u32,
+    pub reason: Rejection,
+}
+
+/// What became of a batch, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppendOutcome {
+    /// Samples stored now.
+    pub stored: u64,
+    /// Samples that were there already, bit for bit: a retry, and a success.
+    pub repeated: u64,
+    pub series_created: u64,
+    rejected: [u64; Rejection::ALL.len()],
+    pub first_offender: Option<Offender>,
+}
+
+impl AppendOutcome {
+    pub fn rejected(&self, reason: Rejection) -> u64 {
+        self.rejected[reason as usize]
+    }
+
+    /// Samples refused, for any reason.
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        self.stored += other.stored;
+        self.repeated += other.repeated;
+        self.series_created += other.series_created;
+        self.rejected.iter_mut().zip(other.rejected).for_each(|(sum, count)| *sum += count);
+        self.first_offender = match (self.first_offender, other.first_offender) {
+            (Some(a), Some(b)) => Some(if a.sample <= b.sample { a } else { b }),
+            (a, b) => a.or(b),
+        };
+    }
+
+    fn reject(&mut self, entry: u32, sample: u32, count: u64, reason: Rejection) {
+        self.rejected[reason as usize] += count;
+        self.first_offender.get_or_insert(Offender { entry, sample, reason });
+    }
+}
+
+impl Head {
+    /// Appends the members of a batch. What is stored is also in `log`, in the order in which a replay must see it.
+    pub fn append(
+        &mut self,
+        batch: &dyn WriteBatch,
+        members: Members<'_>,
+        window: Window,
+        quota: &mut dyn SeriesQuota,
+        log: &mut LogBatch,
+    ) -> AppendOutcome {
+        let columns = Columns { series: batch.series(), times: batch.times(), values: batch.values() };
+        let mut appender =
+            Appender { head: self, batch, columns, window, quota, log, outcome: AppendOutcome::default() };
+        match members {
+            Members::All => appender.append_groups(|at| at as u32, columns.series.len()),
+            Members::Some(list) => appender.append_groups(|at| list[at], list.len()),
+        }
+        appender.outcome
+    }
+}
+
+/// The head window that the last new chunk began in; nearly every sample falls into it, which spares two divisions each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ChunkWindow {
+    start: i64,
+    /// One past the last time.
+    end: i64,
+}
+
+impl ChunkWindow {
+    fn around(time: i64) -> Self {
+        let start = time.div_euclid(WINDOW_MS).saturating_mul(WINDOW_MS);
+        Self { start, end: start.saturating_add(WINDOW_MS) }
+    }
+
+    #[inline]
+    fn holds_both(self, earlier: i64, later: i64) -> bool {
+        earlier >= self.start && later < self.end
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    series: &'a [SeriesEntry],
+    times: &'a [i64],
+    values: &'a [u64],
+}
+
+struct Appender<'a> {
+    head: &'a mut Head,
+    batch: &'a dyn WriteBatch,
+    columns: Columns<'a>,
+    window: Window,
+    quota: &'a mut dyn SeriesQuota,
+    log: &'a mut LogBatch,
+    outcome: AppendOutcome,
+}
+
+impl Appender<'_> {
+    fn append_groups(&mut self, entry_at: impl Fn(usize) -> u32, count: usize) {
+        self.log.reserve(self.columns.times.len());
+        let mut guesses = [None; GROUP];
+        for start in (0..count).step_by(GROUP) {
+            let group = start..(start + GROUP).min(count);
+            for at in group.clone() {
+                self.head.table.prefetch(self.columns.series[entry_at(at) as usize].id);
+            }
+            guesses[group.len()..].fill(None);
+            for (guess, at) in guesses.iter_mut().zip(group.clone()) {
+                *guess = self.head.table.guess(self.columns.series[entry_at(at) as usize].id);
+                if let Some(series) = *guess {
+                    let (page, place) = self.head.lines.place(series.index());
+                    prefetch_read(page, place);
+                }
+            }
+            for (place, at) in group.enumerate() {
+                // The lines are here by now, so what they point to can be asked for.
+                if let Some(&Some(series)) = guesses.get(place + BLOCKS_AHEAD) {
+                    self.head.bits.prefetch(self.head.lines.get(series.index()));
+                }
+                self.append_series(entry_at(at), guesses[place]);
+            }
+        }
+    }
+
+    #[inline]
+    fn append_series(&mut self, number: u32, guess: Option<SeriesRef>) {
+        let entry = self.columns.series[number as usize];
+        let guessed = guess.filter(|series| self.head.lines.get(series.index()).id == entry.id);
+        let series = match guessed {
+            Some(series) => series,
+            None => match self.find_or_create(number, &entry) {
+                Some(series) => series,
+                None => return,
+            },
+        };
+        for sample in entry.samples() {
+            let (time, value) = (self.columns.times[sample], self.columns.values[sample]);
+            match self.head.append_sample(series, time, value, self.window) {
+                Ok(true) => {
+                    self.log.push_sample(series, time, value);
+                    self.outcome.stored += 1;
+                }
+                Ok(false) => self.outcome.repeated += 1,
+                Err(reason) => self.outcome.reject(number, sample as u32, 1, reason),
+            }
+        }
+    }
+
+    #[cold]
+    fn find_or_create(&mut self, number: u32, entry: &SeriesEntry) -> Option<SeriesRef> {
+        if let Some(series) = self.head.find(entry.id) {
+            return Some(series);
+        }
+        let created =
+            self.check_samples(entry).and_then(|()| self.head.create_series(self.batch, entry, self.quota, self.log));
+        match created {
+            Ok(series) => {
+                self.outcome.series_created += 1;
+                Some(series)
+            }
+            Err(reason) => {
+                let count = (entry.samples_end - entry.samples_start).max(1);
+                self.outcome.reject(number, entry.samples_start, u64::from(count), reason);
+                None
+            }
+        }
+    }
+
+    /// A series none of whose samples will be stored is not created.
+    fn check_samples(&self, entry: &SeriesEntry) -> Result<(), Rejection> {
+        let mut reason = None;
+        for &time in &self.columns.times[entry.samples()] {
+            match self.window.check(time) {
+                Ok(()) => return Ok(()),
+                Err(found) => reason = reason.or(Some(found)),
+            }
+        }
+        reason.map_or(Ok(()), Err)
+    }
+}
+
+impl Window {
+    #[inline]
+    fn check(self, time: i64) -> Result<(), Rejection> {
+        if time < self.min_time {
+            return Err(Rejection::OutOfBounds);
+        }
+        if time > self.max_time {
+            return Err(Rejection::TooFarInFuture);
+        }
+        Ok(())
+    }
+}
+
+impl Head {
+    /// Appends one sample; `Ok(false)` if it was there already.
+    #[inline]
+    pub(crate) fn append_sample(
+        &mut self,
+        series: SeriesRef,
+        time: i64,
+        value: u64,
+        window: Window,
+    ) -> Result<bool, Rejection> {
+        let line = self.lines.get_mut(series.index());
+        if line.has_samples && time <= line.time {
+            return if time < line.time {
+                self.check_known(series, time, value)
+            } else if value == line.value {
+                Ok(false)
+            } else {
+                Err(Rejection::Duplicate)
+            };
+        }
+        window.check(time)?;
+        if line.count == 0
+            || u16::from(line.count) == SAMPLES_PER_CHUNK
+            || line.bit_length >= CHUNK_BITS_MAX
+            || !self.chunk_window.holds_both(line.time, time)
+        {
+            self.begin_chunk(series, time)?;
+        }
+        self.lines.get_mut(series.index()).encode(&mut self.bits, time, value);
+        if self.max_time.is_none_or(|newest| time > newest) {
+            self.widen_times(time, time);
+        }
+        Ok(true)
+    }
+
+    /// A sample behind the newest one is a success if it is there already, as when a request is sent again. Only the open chunk is
+    /// searched: what is older was acknowledged long ago.
+    #[cold]
+    fn check_known(&self, series: SeriesRef, time: i64, value: u64) -> Result<bool, Rejection> {
+        let mut chunk = Vec::new();
+        self.open_chunk(series, &mut chunk);
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        if chunk.is_empty() || codec::gorilla::decode_into(&chunk, &mut times, &mut values).is_err() {
+            return Err(Rejection::OutOfOrder);
+        }
+        match times.binary_search(&time) {
+            Ok(at) if values[at] == value => Ok(false),
+            Ok(_) => Err(Rejection::Duplicate),
+            Err(_) => Err(Rejection::OutOfOrder),
+        }
+    }
+
+    /// Seals what is open, so that the next sample starts a chunk; not if the chunk has room and it was only the remembered
+    /// window that is another one.
+    #[cold]
+    fn begin_chunk(&mut self, series: SeriesRef, time: i64) -> Result<(), Rejection> {
+        let line = self.lines.get(series.index());
+        let is_full = u16::from(line.count) == SAMPLES_PER_CHUNK || line.bit_length >= CHUNK_BITS_MAX;
+        self.chunk_window = ChunkWindow::around(time);
+        if line.count > 0 && !is_full && self.chunk_window.holds_both(line.time, time) {
+            return Ok(());
+        }
+        if !self.sealed.reach(time) {
+            return Err(Rejection::OutOfBounds);
+        }
+        if !self.extent.has_room() {
+            return Err(Rejection::ShardFull);
+        }
+        self.seal_open_chunk(series);
+        self.chunks_created += 1;
+        self.widen_times(time, time);
+        Ok(())
+    }
+
+    /// Moves the open chunk of a series to the extent that is being collected.
+    pub(crate) fn seal_open_chunk(&mut self, series: SeriesRef) {
+        let line = *self.lines.get(series.index());
+        if line.count == 0 {
+            return;
+        }
+        let mut data = std::mem::take(&mut self.seal_buffer);
+        data.clear();
+        self.open_chunk(series, &mut data);
+        let min_time = codec::varint::take_signed(&mut &data[2..]).expect("a chunk begins with its first time");
+        let address = self.extent.push(series, crate::chunk_file::ENCODING_XOR, &data);
+        self.seal_buffer = data;
+        self.sealed.add(series, SealedChunk { min_time, max_time: line.time, address });
+        self.bits.release(line.tail);
+        self.lines.get_mut(series.index()).reset_chunk();
+    }
+
+    /// Appends the open chunk of a series, if it has samples, as a chunk of encoding 1.
+    pub(crate) fn open_chunk(&self, series: SeriesRef, bytes: &mut Vec<u8>) {
+        let line = self.lines.get(series.index());
+        if line.count > 0 {
+            bytes.extend_from_slice(&u16::from(line.count).to_be_bytes());
+            self.bits.copy_bits(line, bytes);
+        }
+    }
+
+    /// Makes a series from the labels of a batch entry.
+    fn create_series(
+        &mut self,
+        batch: &dyn WriteBatch,
+        entry: &SeriesEntry,
+        quota: &mut dyn SeriesQuota,
+        log: &mut LogBatch,
+    ) -> Result<SeriesRef, Rejection> {
+        let labels_max = self.limits.labels_per_series_max.min(LABELS_PER_SERIES_MAX);
+        let labels = checked_labels(batch, entry, labels_max)?;
+        let id = entry.id;
+        debug_assert_eq!(
+            id,
+            self.key.series(labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))),
+            "order and empty values make no other sum"
+        );
+        if !self.index.labels.has_room() || self.lines.len() >= (u32::MAX - 1) as usize {
+            return Err(Rejection::ShardFull);
+        }
+        if !quota.reserve_one() {
+            return Err(Rejection::SeriesLimit);
+        }
+        // Neighbours share most of their labels: what stood at the same place in the last series is looked at first.
+        let mut pairs = std::mem::take(&mut self.index.last_created);
+        pairs.truncate(labels.len());
+        for (place, (name, value)) in labels.into_iter().enumerate() {
+            let same = pairs.get(place).filter(|&&pair| self.index.pairs.is(pair, name, value));
+            if same.is_none() {
+                let pair = self.intern(name, value, log)?;
+                match pairs.get_mut(place) {
+                    Some(at) => *at = pair,
+                    None => pairs.push(pair),
+                }
+            }
+        }
+        let series = self.add_series(id, &pairs);
+        log.push_series(series, id, &pairs);
+        self.index.last_created = pairs;
+        Ok(series)
+    }
+
+    fn intern(&mut self, name: &str, value: &str, log: &mut LogBatch) -> Result<PairRef, Rejection> {
+        let (pair, is_new) = self.index.pairs.intern(name, value)?;
+        if is_new {
+            self.index.postings.add_pair();
+            log.push_pair(&self.index.pairs, pair);
+        }
+        Ok(pair)
+    }
+}
+
+impl From<PairError> for Rejection {
+    fn from(error: PairError) -> Self {
+        match error {
+            PairError::TextTooLong => Self::LabelTooLong,
+            PairError::TooManyNames => Self::TooManyLabelNames,
+            PairError::ArenaFull => Self::ShardFull,
+        }
+    }
+}
+
+/// The labels of an entry as text, sorted, without empty values; refused where Prometheus refuses them.
+fn checked_labels<'a>(
+    batch: &'a dyn WriteBatch,
+    entry: &SeriesEntry,
+    labels_max: usize,
+) -> Result<Vec<(&'a str, &'a str)>, Rejection> {
+    let mut labels = Vec::with_capacity(16);
+    let mut fault = None;
+    batch.visit_labels(entry, &mut |name, value| match check_label(name, value) {
+        _ if labels.len() > labels_max => {}
+        Ok(label) => labels.push(label),
+        Err(reason) => fault = fault.or(Some(reason)),
+    });
+    if let Some(reason) = fault {
+        return Err(reason);
+    }
+    if labels.len() > labels_max {
+        return Err(Rejection::TooManyLabels);
+    }
+    labels.sort_unstable();
+    if labels.windows(2).any(|two| two[0].0 == two[1].0) {
+        return Err(Rejection::DuplicateLabel);
+    }
+    labels.retain(|(_, value)| !value.is_empty());
+    if labels.iter().all(|(name, _)| *name != METRIC_NAME) {
+        return Err(Rejection::NoMetricName);
+    }
+    Ok(labels)
+}
+
+fn check_label<'a>(name: &'a [u8], value: &'a [u8]) -> Result<(&'a str, &'a str), Rejection> {
+    let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty()).ok_or(Rejection::LabelName)?;
+    let value = std::str::from_utf8(value).map_err(|_| Rejection::LabelValue)?;
+    Ok((name, value))
+}

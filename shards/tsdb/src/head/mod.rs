@@ -1,0 +1,192 @@
+//! The head: every series of a shard with its newest samples, open chunks, and references to sealed chunks.
+
+mod bit_chain;
+mod hot_line;
+mod sealed;
+
+use std::collections::BTreeSet;
+
+use model::{IdentityKey, SeriesId};
+
+pub(crate) use bit_chain::{BitChain, ChainSink};
+pub(crate) use hot_line::HotLine;
+pub(crate) use sealed::SealedChains;
+pub use sealed::{ChunkAddress, SealedChunk};
+
+use crate::{
+    SeriesRef,
+    append::ChunkWindow,
+    chunk_file::ExtentBuilder,
+    index::{IdentityTable, LabelsView, PairRef, Pairs, PostingsTable, SeriesLabels},
+    limits::Limits,
+    segmented::Pages,
+    wal::SampleColumns,
+};
+
+/// Lines to a page: 64 KiB, so that a head of a few series stays small and one of millions never moves a line.
+const LINES_PER_PAGE: usize = 1024;
+
+/// All series of one shard.
+pub struct Head {
+    pub(crate) key: IdentityKey,
+    pub(crate) limits: Limits,
+    pub(crate) lines: Pages<HotLine, LINES_PER_PAGE>,
+    pub(crate) table: IdentityTable,
+    pub(crate) bits: BitChain,
+    pub(crate) sealed: SealedChains,
+    pub(crate) extent: ExtentBuilder,
+    pub(crate) index: Index,
+    pub(crate) max_time: Option<i64>,
+    pub(crate) min_time: Option<i64>,
+    pub(crate) chunks_created: u64,
+    pub(crate) chunk_window: ChunkWindow,
+    /// Pairs and series whose definition damage took.
+    pub(crate) lost_places: usize,
+    /// Reused while a chunk is sealed.
+    pub(crate) seal_buffer: Vec<u8>,
+    /// Reused while a log is replayed.
+    pub(crate) replay_columns: SampleColumns,
+}
+
+/// Labels and postings; changes only when a series is created.
+pub(crate) struct Index {
+    pub(crate) pairs: Pairs,
+    pub(crate) postings: PostingsTable,
+    pub(crate) labels: SeriesLabels,
+    pub(crate) scratch: Vec<u32>,
+    /// Pairs of the series that was created last.
+    pub(crate) last_created: Vec<PairRef>,
+}
+
+/// Bytes of heap by part; what the operator's memory per series is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeapBytes {
+    pub hot_lines: usize,
+    pub identity_table: usize,
+    pub open_chunks: usize,
+    pub sealed_references: usize,
+    pub pairs: usize,
+    pub postings: usize,
+    pub series_labels: usize,
+}
+
+impl HeapBytes {
+    pub fn total(&self) -> usize {
+        self.hot_lines
+            + self.identity_table
+            + self.open_chunks
+            + self.sealed_references
+            + self.pairs
+            + self.postings
+            + self.series_labels
+    }
+}
+
+impl Head {
+    /// An empty head. Its sealed chunks go to chunk files from `first_chunk_file` on.
+    pub fn new(key: IdentityKey, limits: Limits, first_chunk_file: u32) -> Self {
+        Self {
+            key,
+            limits,
+            lines: Pages::default(),
+            table: IdentityTable::default(),
+            bits: BitChain::default(),
+            sealed: SealedChains::default(),
+            extent: ExtentBuilder::new(first_chunk_file),
+            index: Index {
+                pairs: Pairs::new(key),
+                postings: PostingsTable::default(),
+                labels: SeriesLabels::default(),
+                scratch: Vec::new(),
+                last_created: Vec::new(),
+            },
+            max_time: None,
+            min_time: None,
+            chunks_created: 0,
+            chunk_window: ChunkWindow::default(),
+            lost_places: 0,
+            seal_buffer: Vec::new(),
+            replay_columns: SampleColumns::default(),
+        }
+    }
+
+    /// Series, those included whose definition was lost to damage.
+    pub fn series_count(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub fn max_time(&self) -> Option<i64> {
+        self.max_time
+    }
+
+    pub fn min_time(&self) -> Option<i64> {
+        self.min_time
+    }
+
+    /// Chunks begun since the head was made.
+    pub fn chunks_created(&self) -> u64 {
+        self.chunks_created
+    }
+
+    pub fn labels_view(&self) -> LabelsView {
+        self.index.labels.view(&self.index.pairs)
+    }
+
+    pub fn label_pair_count(&self) -> usize {
+        self.index.pairs.len()
+    }
+
+    pub fn heap_bytes(&self) -> HeapBytes {
+        HeapBytes {
+            hot_lines: self.lines.heap_bytes(),
+            identity_table: self.table.heap_bytes(),
+            open_chunks: self.bits.heap_bytes(),
+            sealed_references: self.sealed.heap_bytes(),
+            pairs: self.index.pairs.heap_bytes(),
+            postings: self.index.postings.heap_bytes(),
+            series_labels: self.index.labels.heap_bytes(),
+        }
+    }
+
+    /// Numbers of the chunk files that sealed chunks are in.
+    pub fn referenced_chunk_files(&self) -> BTreeSet<u32> {
+        self.sealed.addresses().map(ChunkAddress::file).collect()
+    }
+
+    /// The part of the next extent that is waiting to be written, and what is known of it.
+    pub fn extent(&mut self) -> &mut ExtentBuilder {
+        &mut self.extent
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, id: SeriesId) -> Option<SeriesRef> {
+        self.table.find(id, |series| self.lines.get(series.index()).id == id)
+    }
+
+    /// Adds a series under the next position. Its pairs stand in name order and are interned already.
+    pub(crate) fn add_series(&mut self, id: SeriesId, pairs: &[PairRef]) -> SeriesRef {
+        let series = SeriesRef(self.lines.len() as u32);
+        self.lines.push(HotLine::new(id));
+        self.sealed.add_series();
+        self.index.labels.push(pairs, &mut self.index.scratch);
+        for &pair in pairs {
+            self.index.postings.add(pair, series);
+        }
+        let lines = &self.lines;
+        self.table.insert(id, series, |series| lines.get(series.index()).id);
+        series
+    }
+
+    /// Keeps a position whose definition a damaged log could not give back, so that it never gets another meaning.
+    pub(crate) fn add_lost_series(&mut self) {
+        self.lost_places += 1;
+        self.lines.push(HotLine::new(SeriesId::default()));
+        self.sealed.add_series();
+        self.index.labels.push_lost();
+    }
+
+    pub(crate) fn widen_times(&mut self, first: i64, last: i64) {
+        self.min_time = Some(self.min_time.map_or(first, |time| time.min(first)));
+        self.max_time = Some(self.max_time.map_or(last, |time| time.max(last)));
+    }
+}

@@ -1,0 +1,43 @@
+//! Every bound of a head, in one place, with its reason.
+
+/// Samples in a chunk. Prometheus' number: every chunk then costs a query about the same to decode, and at a sample every 10 s it
+/// spans 20 minutes.
+pub const SAMPLES_PER_CHUNK: u16 = 120;
+
+/// Bits after which a chunk is sealed although it holds fewer samples: 512 bytes. Values without any pattern take 8 to 9 bytes a
+/// sample; without this bound a million such series would hold half a gigabyte more of open chunks.
+pub const CHUNK_BITS_MAX: u16 = 512 * 8;
+
+/// Length of a head window in milliseconds; no chunk crosses its border, so that a block can be cut by copying chunks.
+pub const WINDOW_MS: i64 = 2 * 60 * 60 * 1000;
+
+/// How far ahead of the wall clock a sample may be (Prometheus': 10 minutes).
+pub const FUTURE_MS_MAX: i64 = 10 * 60 * 1000;
+
+/// How far a sample may lie behind the newest of the head: half a window (Prometheus' rule).
+pub const BEHIND_MS_MAX: i64 = WINDOW_MS / 2;
+
+/// Longest label name or value in bytes: a text's length is kept in 16 bits and a text never crosses an arena segment.
+pub const LABEL_TEXT_BYTES_MAX: usize = u16::MAX as usize;
+
+/// Distinct label names in a shard, as a name's number is kept in 16 bits.
+pub const LABEL_NAMES_MAX: usize = u16::MAX as usize;
+
+/// Labels that a series can have at all, whatever the operator allows: its pairs stand side by side in one segment of 16,384.
+pub const LABELS_PER_SERIES_MAX: usize = 1024;
+
+/// Bounds that an operator sets, and one that a test may want smaller.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Labels of one series, the metric's name included.
+    pub labels_per_series_max: usize,
+    /// Places of series, and as many of pairs, that a replay keeps for definitions that damage took. 16 million are 1.2 GB; a
+    /// record that asks for more was not written by a head of this machine's size.
+    pub lost_places_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { labels_per_series_max: 128, lost_places_max: 16 << 20 }
+    }
+}

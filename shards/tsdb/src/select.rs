@@ -1,0 +1,323 @@
+//! Finding series by matchers, and handing out what a reader on another thread needs: references to sealed chunks, copies of open
+//! ones, and a view of the labels. Nothing is decoded here; that is the reader's work, on the reader's cores.
+
+use std::sync::Arc;
+
+use model::{MatchOp, Matcher};
+use roaring::RoaringBitmap;
+
+use crate::{
+    Head, SeriesRef,
+    head::SealedChunk,
+    index::{LabelsView, PairRef},
+};
+
+/// What a reader wants of the matching series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Who they are, and nothing else.
+    Series,
+    /// All samples of the time range.
+    Samples,
+    /// The newest sample of the time range; chunks only of series whose newest sample is later than the range.
+    Last,
+}
+
+/// Time range of a selection in milliseconds, both ends inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    pub min_time: i64,
+    pub max_time: i64,
+}
+
+/// A chunk of a selected series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelectedChunk {
+    /// In a chunk file.
+    Sealed(SealedChunk),
+    /// In [`Selection::bytes`]: a whole chunk of encoding 1.
+    Copied { start: u32, length: u32 },
+}
+
+/// What one shard found.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    pub labels: Arc<LabelsView>,
+    pub series: Vec<SeriesRef>,
+    /// Newest samples, by position in `series`; only filled when [`Wanted::Last`] was asked for. [`NO_LAST`] as the time says
+    /// that the series' chunks have to be read.
+    pub last_times: Vec<i64>,
+    pub last_values: Vec<u64>,
+    /// One past the last chunk of each series, by position in `series`; empty when only series were wanted.
+    pub chunk_ends: Vec<u32>,
+    /// In order of time within a series.
+    pub chunks: Vec<SelectedChunk>,
+    pub bytes: Vec<u8>,
+}
+
+/// Time that stands where a series has no usable newest sample.
+pub const NO_LAST: i64 = i64::MIN;
+
+impl Selection {
+    pub fn chunks_of(&self, position: usize) -> &[SelectedChunk] {
+        let Some(&end) = self.chunk_ends.get(position) else { return &[] };
+        let start = if position == 0 { 0 } else { self.chunk_ends[position - 1] };
+        &self.chunks[start as usize..end as usize]
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.series.capacity() * 4
+            + (self.last_times.capacity() + self.last_values.capacity()) * 8
+            + self.chunk_ends.capacity() * 4
+            + self.chunks.capacity() * size_of::<SelectedChunk>()
+            + self.bytes.capacity()
+    }
+}
+
+/// A selection in progress. Matching and collecting go in slices, so that a shard can write between them.
+pub struct Selecting {
+    matchers: Vec<MatcherRun>,
+    range: TimeRange,
+    wanted: Wanted,
+    found: Option<Collecting>,
+}
+
+struct Collecting {
+    series: Vec<u32>,
+    next: usize,
+    selection: Selection,
+}
+
+/// Running one matcher over the values of its label.
+struct MatcherRun {
+    matcher: Matcher,
+    next: usize,
+    pairs: Vec<PairRef>,
+    done: bool,
+}
+
+/// How far a slice came.
+#[derive(Debug)]
+pub enum Progress {
+    More,
+    Done(Box<Selection>),
+}
+
+/// Label values that a slice matches.
+const VALUES_PER_SLICE: usize = 4096;
+/// Series that a slice collects.
+const SERIES_PER_SLICE: usize = 4096;
+
+impl Selecting {
+    pub fn new(matchers: &[Matcher], range: TimeRange, wanted: Wanted) -> Self {
+        let matchers = matchers
+            .iter()
+            .map(|matcher| MatcherRun { matcher: matcher.clone(), next: 0, pairs: Vec::new(), done: false })
+            .collect();
+        Self { matchers, range, wanted, found: None }
+    }
+
+    /// Bytes that the selection takes so far.
+    pub fn heap_bytes(&self) -> usize {
+        self.found.as_ref().map_or(0, |found| found.series.len() * 4 + found.selection.heap_bytes())
+    }
+
+    /// Does the next slice of the work. What is found are the series that exist when matching ends.
+    pub fn advance(&mut self, head: &Head) -> Progress {
+        if let Some(run) = self.matchers.iter_mut().find(|run| !run.done) {
+            run.advance(head);
+            return Progress::More;
+        }
+        let (range, wanted) = (self.range, self.wanted);
+        let found = self.found.get_or_insert_with(|| Collecting::new(head, head.matching(&self.matchers), wanted));
+        if found.next < found.series.len() && wanted != Wanted::Series {
+            found.advance(head, range, wanted);
+            return Progress::More;
+        }
+        let found = self.found.take().expect("made above");
+        Progress::Done(Box::new(found.selection))
+    }
+}
+
+impl MatcherRun {
+    fn advance(&mut self, head: &Head) {
+        let pairs = &head.index.pairs;
+        if self.matcher.op() == MatchOp::Equal && !self.matcher.value().is_empty() {
+            self.pairs.extend(pairs.find(self.matcher.name(), self.matcher.value()));
+            self.done = true;
+            return;
+        }
+        // For a matcher that accepts "", the values that it refuses are fewer and decide.
+        let keep = !self.matcher.matches_empty();
+        let all = pairs.of_name(self.matcher.name());
+        let end = (self.next + VALUES_PER_SLICE).min(all.len());
+        let matching = all[self.next..end].iter().filter(|pair| self.matcher.matches(pairs.value_of(**pair)) == keep);
+        self.pairs.extend(matching);
+        self.next = end;
+        self.done = end == all.len();
+    }
+}
+
+impl Collecting {
+    fn new(head: &Head, matching: RoaringBitmap, wanted: Wanted) -> Self {
+        let series: Vec<u32> = matching.iter().collect();
+        let selection = Selection {
+            labels: Arc::new(head.labels_view()),
+            series: if wanted == Wanted::Series { series.iter().copied().map(SeriesRef).collect() } else { Vec::new() },
+            last_times: Vec::new(),
+            last_values: Vec::new(),
+            chunk_ends: Vec::new(),
+            chunks: Vec::new(),
+            bytes: Vec::new(),
+        };
+        Self { series, next: 0, selection }
+    }
+
+    fn advance(&mut self, head: &Head, range: TimeRange, wanted: Wanted) {
+        let end = (self.next + SERIES_PER_SLICE).min(self.series.len());
+        for &series in &self.series[self.next..end] {
+            match wanted {
+                Wanted::Last => head.collect_last(SeriesRef(series), range, &mut self.selection),
+                Wanted::Samples | Wanted::Series => head.collect_samples(SeriesRef(series), range, &mut self.selection),
+            }
+        }
+        self.next = end;
+    }
+}
+
+impl Head {
+    fn matching(&self, matchers: &[MatcherRun]) -> RoaringBitmap {
+        let postings = &self.index.postings;
+        let (mut narrowing, refusing): (Vec<_>, Vec<_>) = matchers.iter().partition(|run| !run.matcher.matches_empty());
+        narrowing.sort_by_key(|run| run.pairs.iter().map(|pair| postings.count(*pair)).sum::<u64>());
+        let mut narrowing = narrowing.into_iter();
+        let mut series = match narrowing.next() {
+            Some(first) => self.union(&first.pairs),
+            None => (0..self.series_count() as u32)
+                .filter(|series| !self.index.labels.is_lost(SeriesRef(*series)))
+                .collect(),
+        };
+        for run in narrowing {
+            match run.pairs[..] {
+                [pair] => postings.intersect_into(pair, &mut series),
+                _ => series &= self.union(&run.pairs),
+            }
+        }
+        for pair in refusing.iter().flat_map(|run| &run.pairs) {
+            postings.subtract_from(*pair, &mut series);
+        }
+        series
+    }
+
+    fn union(&self, pairs: &[PairRef]) -> RoaringBitmap {
+        let mut series = RoaringBitmap::new();
+        pairs.iter().for_each(|pair| self.index.postings.union_into(*pair, &mut series));
+        series
+    }
+
+    fn collect_last(&self, series: SeriesRef, range: TimeRange, selection: &mut Selection) {
+        let line = self.lines.get(series.index());
+        if !line.has_samples || line.time < range.min_time {
+            return;
+        }
+        if line.time <= range.max_time {
+            selection.series.push(series);
+            selection.last_times.push(line.time);
+            selection.last_values.push(line.value);
+            selection.chunk_ends.push(selection.chunks.len() as u32);
+        } else if self.collect_chunks(series, range, selection) {
+            selection.last_times.push(NO_LAST);
+            selection.last_values.push(0);
+        }
+    }
+
+    fn collect_samples(&self, series: SeriesRef, range: TimeRange, selection: &mut Selection) {
+        let line = self.lines.get(series.index());
+        if line.has_samples && line.time >= range.min_time {
+            self.collect_chunks(series, range, selection);
+        }
+    }
+
+    /// Adds the chunks that reach into the range; a series without any is left out.
+    fn collect_chunks(&self, series: SeriesRef, range: TimeRange, selection: &mut Selection) -> bool {
+        let first = selection.chunks.len();
+        let line = self.lines.get(series.index());
+        if line.count > 0 {
+            let start = selection.bytes.len();
+            self.open_chunk(series, &mut selection.bytes);
+            let first_time = codec::varint::take_signed(&mut &selection.bytes[start + 2..]);
+            if first_time.is_ok_and(|time| time <= range.max_time) {
+                let length = selection.bytes.len() - start;
+                selection.chunks.push(SelectedChunk::Copied { start: start as u32, length: length as u32 });
+            } else {
+                selection.bytes.truncate(start);
+            }
+        }
+        for chunk in self.sealed.newest_first(series) {
+            if chunk.max_time < range.min_time {
+                break;
+            }
+            if chunk.min_time <= range.max_time {
+                selection.chunks.push(self.selected(series, chunk, &mut selection.bytes));
+            }
+        }
+        selection.chunks[first..].reverse();
+        let found = selection.chunks.len() > first;
+        if found {
+            selection.series.push(series);
+            selection.chunk_ends.push(selection.chunks.len() as u32);
+        }
+        found
+    }
+
+    /// A chunk that is not on disk yet is copied.
+    fn selected(&self, series: SeriesRef, chunk: SealedChunk, bytes: &mut Vec<u8>) -> SelectedChunk {
+        match self.extent.read(chunk.address, series) {
+            None => SelectedChunk::Sealed(chunk),
+            Some(data) => {
+                let start = bytes.len() as u32;
+                bytes.extend_from_slice(data);
+                SelectedChunk::Copied { start, length: data.len() as u32 }
+            }
+        }
+    }
+
+    /// The metric names, label names and label pairs with the most series, for `/api/v1/status/tsdb`.
+    pub fn cardinality(&self) -> Cardinality {
+        let pairs = &self.index.pairs;
+        let mut names = Vec::new();
+        for name in pairs.names() {
+            let of_name = pairs.of_name(name);
+            let value_bytes = of_name.iter().map(|pair| pairs.value_of(*pair).len() as u64).sum();
+            names.push(NameCardinality { name: name.to_owned(), values: of_name.len() as u64, value_bytes });
+        }
+        let mut series_by_pair = Vec::with_capacity(pairs.len());
+        for number in 0..pairs.len() as u32 {
+            let pair = PairRef(number);
+            if !pairs.is_lost(pair) {
+                series_by_pair.push((self.index.postings.count(pair), pair));
+            }
+        }
+        Cardinality { labels: Arc::new(self.labels_view()), names, series_by_pair }
+    }
+
+    /// Sealed chunks plus open ones.
+    pub fn chunk_count(&self) -> usize {
+        self.sealed.count() + self.lines.iter().filter(|line| line.count > 0).count()
+    }
+}
+
+/// Counts of one shard; several shards' are joined by name and value.
+#[derive(Clone, Debug)]
+pub struct Cardinality {
+    pub labels: Arc<LabelsView>,
+    pub names: Vec<NameCardinality>,
+    pub series_by_pair: Vec<(u64, PairRef)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NameCardinality {
+    pub name: String,
+    pub values: u64,
+    pub value_bytes: u64,
+}

@@ -1,0 +1,60 @@
+//! What a record holds, found out without a head: for tools that look at files.
+
+use std::ops::Range;
+
+use codec::columns;
+
+use super::record::{DefinitionRange, LoggedPair, Record, RecordError, take_series_definition};
+use crate::{
+    SeriesRef,
+    checkpoint::{CheckpointEnd, check_images},
+    head::SealedChunk,
+};
+
+/// What stands in a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    Definitions { pairs: Range<u32>, series: Range<u32> },
+    Samples { samples: u64 },
+    Images { series: Range<u32>, open_samples: u64 },
+    CheckpointEnd(CheckpointEnd),
+}
+
+impl Record<'_> {
+    /// Decodes the record to its end. `chunk_of` is told of every sealed chunk that an image refers to.
+    ///
+    /// # Errors
+    /// If it does not decode. A record that does may still not fit the head that it is replayed into.
+    pub fn contents(&self, chunk_of: &mut dyn FnMut(SeriesRef, SealedChunk)) -> Result<Contents, RecordError> {
+        match *self {
+            Self::Definitions(body) => definitions(body).ok_or(RecordError::Malformed("definitions")),
+            Self::Samples(body) => samples(body),
+            Self::SeriesImages(body) => check_images(body, chunk_of)
+                .map(|(series, open_samples)| Contents::Images { series, open_samples })
+                .ok_or(RecordError::Malformed("series images")),
+            Self::CheckpointEnd(_) => CheckpointEnd::decode(*self)
+                .map(Contents::CheckpointEnd)
+                .ok_or(RecordError::Malformed("values of the checkpoint's end")),
+        }
+    }
+}
+
+fn definitions(mut body: &[u8]) -> Option<Contents> {
+    let range = DefinitionRange::take(&mut body)?;
+    let (pairs, series) = (range.pairs(), range.series());
+    for _ in pairs.clone() {
+        LoggedPair::take(&mut body)?;
+    }
+    let mut scratch = Vec::new();
+    for _ in series.clone() {
+        take_series_definition(&mut body, &mut scratch)?;
+    }
+    Some(Contents::Definitions { pairs, series })
+}
+
+fn samples(body: &[u8]) -> Result<Contents, RecordError> {
+    let (mut series, mut times, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let decoded = columns::decode(body, &mut series, &mut times, &mut values);
+    let decoded = decoded.map_err(|_| RecordError::Malformed("samples"))?;
+    Ok(Contents::Samples { samples: decoded.samples as u64 })
+}

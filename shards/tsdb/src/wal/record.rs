@@ -1,0 +1,348 @@
+//! What stands in a frame: definitions of label pairs and series, and columns of samples.
+
+use std::ops::Range;
+
+use codec::{
+    columns,
+    varint::{put_unsigned, take_unsigned},
+};
+use model::SeriesId;
+
+use crate::{
+    SeriesRef,
+    index::{PairRef, Pairs},
+};
+
+const KIND_DEFINITIONS: u8 = 1;
+const KIND_SAMPLES: u8 = 2;
+const KIND_SERIES_IMAGES: u8 = 3;
+const KIND_CHECKPOINT_END: u8 = 4;
+const RECORD_HEADER_BYTES: usize = 5;
+
+/// Collects what one commit makes durable.
+#[derive(Debug, Default)]
+pub struct LogBatch {
+    definitions: Definitions,
+    series: Vec<u32>,
+    times: Vec<i64>,
+    values: Vec<u64>,
+}
+
+/// Pairs and series in order of creation, encoded as they come.
+#[derive(Debug, Default)]
+pub(crate) struct Definitions {
+    first_pair: u32,
+    pair_count: u32,
+    first_series: u32,
+    series_count: u32,
+    pairs: Vec<u8>,
+    series: Vec<u8>,
+}
+
+impl LogBatch {
+    pub fn sample_count(&self) -> usize {
+        self.series.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty() && self.definitions.is_empty()
+    }
+
+    /// Roughly how long the frame will be, to decide when to commit.
+    pub fn approximate_bytes(&self) -> usize {
+        self.series.len() * 5 + self.definitions.pairs.len() + self.definitions.series.len()
+    }
+
+    #[inline]
+    pub(crate) fn reserve(&mut self, samples: usize) {
+        self.series.reserve(samples);
+        self.times.reserve(samples);
+        self.values.reserve(samples);
+    }
+
+    #[inline]
+    pub(crate) fn push_sample(&mut self, series: SeriesRef, time: i64, value: u64) {
+        self.series.push(series.0);
+        self.times.push(time);
+        self.values.push(value);
+    }
+
+    pub(crate) fn push_pair(&mut self, pairs: &Pairs, pair: PairRef) {
+        self.definitions.push_pair(pairs, pair);
+    }
+
+    pub(crate) fn push_series(&mut self, series: SeriesRef, id: SeriesId, pairs: &[PairRef]) {
+        self.definitions.push_series(series, id, pairs.iter().copied());
+    }
+
+    /// Appends the records to a frame's payload and empties the batch.
+    pub fn encode(&mut self, payload: &mut Vec<u8>) {
+        self.definitions.encode(payload);
+        if !self.series.is_empty() {
+            put_record(payload, KIND_SAMPLES, |payload| {
+                columns::encode(&self.series, &self.times, &self.values, payload);
+            });
+            self.series.clear();
+            self.times.clear();
+            self.values.clear();
+        }
+    }
+}
+
+impl Definitions {
+    fn is_empty(&self) -> bool {
+        self.pair_count == 0 && self.series_count == 0
+    }
+
+    fn len(&self) -> usize {
+        self.pairs.len() + self.series.len()
+    }
+
+    fn push_pair(&mut self, pairs: &Pairs, pair: PairRef) {
+        if self.pair_count == 0 {
+            self.first_pair = pair.0;
+        }
+        debug_assert_eq!(self.first_pair + self.pair_count, pair.0, "pairs are logged as they are made");
+        self.pair_count += 1;
+        if pairs.is_lost(pair) {
+            // Neither a name nor a value is ever empty: this is how a place that damage emptied is kept.
+            self.pairs.extend_from_slice(&[0, 0, 0]);
+            return;
+        }
+        match pairs.earliest_of_same_name(pair) {
+            earliest if earliest == pair => {
+                put_unsigned(&mut self.pairs, 0);
+                put_bytes(&mut self.pairs, pairs.name_of(pair).as_bytes());
+            }
+            earliest => put_unsigned(&mut self.pairs, u64::from(earliest.0) + 1),
+        }
+        put_bytes(&mut self.pairs, pairs.value_of(pair).as_bytes());
+    }
+
+    fn push_series(&mut self, series: SeriesRef, id: SeriesId, pairs: impl ExactSizeIterator<Item = PairRef>) {
+        if self.series_count == 0 {
+            self.first_series = series.0;
+        }
+        debug_assert_eq!(self.first_series + self.series_count, series.0, "series are logged as they are made");
+        self.series_count += 1;
+        self.series.extend_from_slice(&id.low.to_le_bytes());
+        self.series.extend_from_slice(&id.high.to_le_bytes());
+        put_unsigned(&mut self.series, pairs.len() as u64);
+        for pair in pairs {
+            put_unsigned(&mut self.series, u64::from(pair.0));
+        }
+    }
+
+    fn encode(&mut self, payload: &mut Vec<u8>) {
+        if self.is_empty() {
+            return;
+        }
+        put_record(payload, KIND_DEFINITIONS, |payload| {
+            for number in [self.first_pair, self.pair_count, self.first_series, self.series_count] {
+                put_unsigned(payload, u64::from(number));
+            }
+            payload.extend_from_slice(&self.pairs);
+            payload.extend_from_slice(&self.series);
+        });
+        self.pairs.clear();
+        self.series.clear();
+        self.pair_count = 0;
+        self.series_count = 0;
+    }
+}
+
+/// Appends definitions of a range of pairs and series that exist already, stopping once `bytes_max` is passed. Returns how far
+/// it came: the first pair and the first series that are not in the record.
+pub(crate) fn put_definitions_of<I>(
+    payload: &mut Vec<u8>,
+    pairs: &Pairs,
+    pair_range: Range<u32>,
+    series_range: Range<u32>,
+    bytes_max: usize,
+    series_of: impl Fn(SeriesRef) -> (SeriesId, I),
+) -> (u32, u32)
+where
+    I: ExactSizeIterator<Item = PairRef>,
+{
+    let mut definitions = Definitions::default();
+    let (mut next_pair, mut next_series) = (pair_range.start, series_range.start);
+    while next_pair < pair_range.end && definitions.len() < bytes_max {
+        definitions.push_pair(pairs, PairRef(next_pair));
+        next_pair += 1;
+    }
+    // A series follows all pairs that it can name.
+    while next_pair == pair_range.end && next_series < series_range.end && definitions.len() < bytes_max {
+        let (id, series_pairs) = series_of(SeriesRef(next_series));
+        definitions.push_series(SeriesRef(next_series), id, series_pairs);
+        next_series += 1;
+    }
+    definitions.encode(payload);
+    (next_pair, next_series)
+}
+
+/// Appends a record of checkpoint images.
+pub(crate) fn put_images(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    put_record(payload, KIND_SERIES_IMAGES, body);
+}
+
+/// Appends the record that makes a checkpoint whole.
+pub(crate) fn put_checkpoint_end(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    put_record(payload, KIND_CHECKPOINT_END, body);
+}
+
+fn put_record(payload: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = payload.len();
+    payload.extend_from_slice(&[kind, 0, 0, 0, 0]);
+    body(payload);
+    let length = (payload.len() - start - RECORD_HEADER_BYTES) as u32;
+    payload[start + 1..start + RECORD_HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_unsigned(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// A record as it stands in a payload.
+#[derive(Clone, Copy, Debug)]
+pub enum Record<'a> {
+    Definitions(&'a [u8]),
+    Samples(&'a [u8]),
+    SeriesImages(&'a [u8]),
+    CheckpointEnd(&'a [u8]),
+}
+
+/// A frame passed its checksum and still makes no sense: written by another version, or by a defect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    #[error("record kind {0} is not known")]
+    Kind(u8),
+    #[error("a record is cut off")]
+    Truncated,
+    #[error("a record's {0} do not decode")]
+    Malformed(&'static str),
+    #[error("a record's definitions lie {missing} places behind those that are known, more than damage can have taken")]
+    Gap { missing: u64 },
+}
+
+/// The records of a payload.
+pub struct Records<'a>(&'a [u8]);
+
+impl<'a> Records<'a> {
+    pub fn of(payload: &'a [u8]) -> Self {
+        Self(payload)
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let record = take_record(&mut self.0);
+        if record.is_err() {
+            self.0 = &[];
+        }
+        Some(record)
+    }
+}
+
+fn take_record<'a>(rest: &mut &'a [u8]) -> Result<Record<'a>, RecordError> {
+    let (header, behind) = rest.split_at_checked(RECORD_HEADER_BYTES).ok_or(RecordError::Truncated)?;
+    let length = u32::from_le_bytes(header[1..].try_into().expect("four bytes")) as usize;
+    let (body, behind) = behind.split_at_checked(length).ok_or(RecordError::Truncated)?;
+    *rest = behind;
+    match header[0] {
+        KIND_DEFINITIONS => Ok(Record::Definitions(body)),
+        KIND_SAMPLES => Ok(Record::Samples(body)),
+        KIND_SERIES_IMAGES => Ok(Record::SeriesImages(body)),
+        KIND_CHECKPOINT_END => Ok(Record::CheckpointEnd(body)),
+        other => Err(RecordError::Kind(other)),
+    }
+}
+
+/// Header of a definitions record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DefinitionRange {
+    pub(crate) first_pair: u32,
+    pub(crate) pair_count: u32,
+    pub(crate) first_series: u32,
+    pub(crate) series_count: u32,
+}
+
+impl DefinitionRange {
+    pub(crate) fn pairs(&self) -> Range<u32> {
+        self.first_pair..self.first_pair + self.pair_count
+    }
+
+    pub(crate) fn series(&self) -> Range<u32> {
+        self.first_series..self.first_series + self.series_count
+    }
+
+    pub(crate) fn take(body: &mut &[u8]) -> Option<Self> {
+        let range = Self {
+            first_pair: take_u32(body)?,
+            pair_count: take_u32(body)?,
+            first_series: take_u32(body)?,
+            series_count: take_u32(body)?,
+        };
+        range.first_pair.checked_add(range.pair_count)?;
+        range.first_series.checked_add(range.series_count)?;
+        Some(range)
+    }
+}
+
+/// A pair as logged.
+pub(crate) struct LoggedPair<'a> {
+    pub(crate) name: LoggedName<'a>,
+    pub(crate) value: &'a str,
+}
+
+pub(crate) enum LoggedName<'a> {
+    New(&'a str),
+    SameAs(PairRef),
+}
+
+impl<'a> LoggedPair<'a> {
+    /// Whether this keeps the place of a pair that damage took.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.value.is_empty() && matches!(self.name, LoggedName::New(""))
+    }
+
+    pub(crate) fn take(body: &mut &'a [u8]) -> Option<Self> {
+        let name = match take_u32(body)? {
+            0 => LoggedName::New(take_text(body)?),
+            same => LoggedName::SameAs(PairRef(same - 1)),
+        };
+        Some(Self { name, value: take_text(body)? })
+    }
+}
+
+pub(crate) fn take_series_definition(body: &mut &[u8], pairs: &mut Vec<PairRef>) -> Option<SeriesId> {
+    let (id, rest) = body.split_at_checked(16)?;
+    *body = rest;
+    let count = take_u32(body)? as usize;
+    // Each pair takes a byte at least.
+    if count > body.len() {
+        return None;
+    }
+    pairs.clear();
+    for _ in 0..count {
+        pairs.push(PairRef(take_u32(body)?));
+    }
+    let word = |at: usize| u64::from_le_bytes(id[at..at + 8].try_into().expect("eight bytes"));
+    Some(SeriesId { low: word(0), high: word(8) })
+}
+
+pub(crate) fn take_u32(body: &mut &[u8]) -> Option<u32> {
+    take_unsigned(body).ok().and_then(|number| u32::try_from(number).ok())
+}
+
+fn take_text<'a>(body: &mut &'a [u8]) -> Option<&'a str> {
+    let length = take_u32(body)? as usize;
+    let (text, rest) = body.split_at_checked(length)?;
+    *body = rest;
+    std::str::from_utf8(text).ok()
+}

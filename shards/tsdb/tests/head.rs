@@ -1,0 +1,464 @@
+//! The head against a naive model: what was accepted comes back bit for bit, and a head rebuilt from the log, or from a
+//! checkpoint and the log behind it, answers as the one that wrote them.
+
+use std::collections::BTreeMap;
+
+use model::{IdentityKey, Labels, MatchOp, Matcher, OwnedBatch};
+use proptest::prelude::*;
+use tsdb::{
+    AppendOutcome, Head, Limits, Members, Rejection, SeriesQuota, SeriesRef, Window,
+    chunk_file::{Extent, check_entry},
+    select::{NO_LAST, Progress, SelectedChunk, Selecting, Selection, TimeRange, Wanted},
+    wal::{LogBatch, RecordError, Records},
+};
+
+struct Quota(u64);
+
+impl SeriesQuota for Quota {
+    fn reserve_one(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0
+    }
+}
+
+const OPEN: Window = Window { min_time: i64::MIN, max_time: i64::MAX };
+const ALL_TIME: TimeRange = TimeRange { min_time: i64::MIN, max_time: i64::MAX };
+const START: i64 = 1_700_000_000_000;
+
+/// Samples by series text; the last one of a series is its newest.
+type Model = BTreeMap<String, Vec<(i64, u64)>>;
+
+/// Series and their samples, in the order of one batch.
+type Rows = Vec<(u8, Vec<(i64, u64)>)>;
+
+fn key() -> IdentityKey {
+    IdentityKey::from_bytes(&std::array::from_fn(|at| (at * 37 + 11) as u8))
+}
+
+fn labels_of(series: u8) -> Vec<(String, String)> {
+    let mut labels = vec![
+        ("__name__".to_owned(), format!("metric_{}", series % 3)),
+        ("instance".to_owned(), format!("host-{series}:9100")),
+        ("job".to_owned(), "node".to_owned()),
+    ];
+    if series.is_multiple_of(2) {
+        labels.push(("zone".to_owned(), format!("z{}", series % 5)));
+    }
+    labels
+}
+
+struct Bench {
+    head: Head,
+    log: Vec<Vec<u8>>,
+    extents: Vec<Extent>,
+    model: Model,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { head: Head::new(key(), Limits::default(), 0), log: Vec::new(), extents: Vec::new(), model: Model::new() }
+    }
+
+    fn append(&mut self, rows: &[(u8, Vec<(i64, u64)>)], reversed: bool) -> AppendOutcome {
+        let mut batch = OwnedBatch::default();
+        for (series, samples) in rows {
+            let mut labels = labels_of(*series);
+            if reversed {
+                labels.reverse();
+            }
+            let labels = labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            batch.push(&key(), labels, samples.iter().copied());
+        }
+        let mut log = LogBatch::default();
+        let outcome = self.head.append(&batch, Members::All, OPEN, &mut Quota(u64::MAX), &mut log);
+        let mut payload = Vec::new();
+        log.encode(&mut payload);
+        self.log.push(payload);
+        self.write_extents();
+        outcome
+    }
+
+    fn write_extents(&mut self) {
+        while let Some(extent) = self.head.extent().next_to_write() {
+            self.head.extent().written(&extent);
+            let Extent { file, offset, ref bytes } = *extent;
+            self.extents.push(Extent { file, offset, bytes: bytes.clone() });
+        }
+    }
+
+    /// Replays into a new head, which writes its own chunk files from a later number on.
+    fn replayed(&self, checkpoint: &[Vec<u8>], from: usize) -> Self {
+        let mut other = Self { head: Head::new(key(), Limits::default(), 100), ..Self::new() };
+        for payload in checkpoint.iter().chain(&self.log[from..]) {
+            for record in Records::of(payload) {
+                other.head.replay(record.expect("a record")).expect("a record that makes sense");
+            }
+            other.write_extents();
+        }
+        for extent in &self.extents {
+            other.extents.push(Extent { file: extent.file, offset: extent.offset, bytes: extent.bytes.clone() });
+        }
+        other
+    }
+
+    fn checkpoint(&mut self) -> Vec<Vec<u8>> {
+        let mut payloads = Vec::new();
+        let (mut mark, end) = (Default::default(), self.head.definitions_mark());
+        while mark != end {
+            let mut payload = Vec::new();
+            mark = self.head.put_definitions(mark, end, &mut payload);
+            payloads.push(payload);
+        }
+        let (mut next, end) = (SeriesRef(0), SeriesRef(end.next_series));
+        while next < end {
+            let mut payload = Vec::new();
+            next = self.head.put_slice(next, end, &mut payload);
+            payloads.push(payload);
+        }
+        self.head.extent().finish_extent();
+        self.write_extents();
+        payloads
+    }
+
+    fn select(&self, matchers: &[Matcher], range: TimeRange, wanted: Wanted) -> Selection {
+        let mut selecting = Selecting::new(matchers, range, wanted);
+        loop {
+            if let Progress::Done(selection) = selecting.advance(&self.head) {
+                return *selection;
+            }
+        }
+    }
+
+    fn samples(&self, matchers: &[Matcher], range: TimeRange) -> Model {
+        let selection = self.select(matchers, range, Wanted::Samples);
+        let mut found = Model::new();
+        for (position, &series) in selection.series.iter().enumerate() {
+            let (mut times, mut values) = (Vec::new(), Vec::new());
+            for chunk in selection.chunks_of(position) {
+                let data = self.chunk_data(&selection, series, *chunk);
+                codec::gorilla::decode_into(data, &mut times, &mut values).expect("a sound chunk");
+            }
+            let samples = times.into_iter().zip(values);
+            let samples = samples.filter(|(time, _)| (range.min_time..=range.max_time).contains(time)).collect();
+            found.insert(selection.labels.labels(series).to_string(), samples);
+        }
+        found.retain(|_, samples: &mut Vec<_>| !samples.is_empty());
+        found
+    }
+
+    fn chunk_data<'a>(&'a self, selection: &'a Selection, series: SeriesRef, chunk: SelectedChunk) -> &'a [u8] {
+        match chunk {
+            SelectedChunk::Copied { start, length } => &selection.bytes[start as usize..(start + length) as usize],
+            SelectedChunk::Sealed(chunk) => {
+                let (file, offset) = (chunk.address.file(), chunk.address.offset());
+                let extent = self
+                    .extents
+                    .iter()
+                    .find(|extent| {
+                        extent.file == file
+                            && (extent.offset..extent.offset + extent.bytes.len() as u64).contains(&offset)
+                    })
+                    .expect("a written extent");
+                check_entry(&extent.bytes[(offset - extent.offset) as usize..], series).expect("a sound entry")
+            }
+        }
+    }
+}
+
+fn text_of(series: u8) -> String {
+    Labels::from_pairs(labels_of(series)).to_string()
+}
+
+/// Random batches, applied to the head and to the model by the rules of order.
+fn run(steps: Vec<(Rows, bool)>) -> Bench {
+    let mut bench = Bench::new();
+    for (rows, reversed) in steps {
+        let (mut stored, mut repeated) = (0, 0);
+        let mut older = Vec::new();
+        for (series, samples) in &rows {
+            let known = bench.model.entry(text_of(*series)).or_default();
+            for &(time, value) in samples {
+                match known.last() {
+                    Some(&newest) if newest == (time, value) => repeated += 1,
+                    Some(&(newest, _)) if time <= newest => older.push((time, value)),
+                    _ => {
+                        known.push((time, value));
+                        stored += 1;
+                    }
+                }
+            }
+        }
+        let outcome = bench.append(&rows, reversed);
+        // What is older than the newest is known or refused, depending on what is still in the open chunk.
+        let known = outcome.repeated - repeated;
+        assert_eq!((outcome.stored, known + outcome.rejected_total()), (stored, older.len() as u64));
+    }
+    bench.model.retain(|_, samples| !samples.is_empty());
+    bench
+}
+
+fn value() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => (0u64..1000).prop_map(|number| (number as f64).to_bits()),
+        2 => any::<u64>(),
+        1 => Just(0x7ff0_0000_0000_0002),
+        1 => Just((-0.0f64).to_bits()),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<(Rows, bool)>> {
+    let samples = prop::collection::vec((0i64..20_000_000, value()), 0..40).prop_map(|mut samples| {
+        samples.sort_unstable_by_key(|sample| sample.0);
+        samples.into_iter().map(|(time, value)| (START + time, value)).collect::<Vec<_>>()
+    });
+    prop::collection::vec((prop::collection::vec((0u8..40, samples), 0..30), any::<bool>()), 1..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn accepted_samples_come_back(steps in steps()) {
+        let bench = run(steps);
+        prop_assert_eq!(bench.samples(&[], ALL_TIME), bench.model.clone());
+        let range = TimeRange { min_time: START + 5_000_000, max_time: START + 9_000_000 };
+        let mut inside = bench.model.clone();
+        inside.values_mut().for_each(|samples| samples.retain(|s| (range.min_time..=range.max_time).contains(&s.0)));
+        inside.retain(|_, samples| !samples.is_empty());
+        prop_assert_eq!(bench.samples(&[], range), inside);
+    }
+
+    #[test]
+    fn a_replayed_head_answers_alike(steps in steps(), cut in 0usize..6) {
+        let mut bench = Bench::new();
+        let mut checkpoint = Vec::new();
+        let mut from = 0;
+        for (at, (rows, reversed)) in steps.into_iter().enumerate() {
+            bench.append(&rows, reversed);
+            if at == cut {
+                // The log behind a checkpoint may begin before it: samples that it holds already are skipped.
+                from = at;
+                checkpoint = bench.checkpoint();
+            }
+        }
+        let all = bench.samples(&[], ALL_TIME);
+        prop_assert_eq!(&bench.replayed(&[], 0).samples(&[], ALL_TIME), &all, "from the log alone");
+        let restored = bench.replayed(&checkpoint, from);
+        prop_assert_eq!(&restored.samples(&[], ALL_TIME), &all, "from a checkpoint and the log");
+        prop_assert_eq!(restored.head.max_time(), bench.head.max_time());
+        prop_assert_eq!(restored.head.min_time(), bench.head.min_time());
+    }
+
+    #[test]
+    fn newest_samples_agree_with_all_samples(steps in steps(), until in 0i64..20_000_000) {
+        let bench = run(steps);
+        let range = TimeRange { min_time: START + until - 3_000_000, max_time: START + until };
+        let selection = bench.select(&[], range, Wanted::Last);
+        let mut found = BTreeMap::new();
+        for (position, &series) in selection.series.iter().enumerate() {
+            let mut last = (selection.last_times[position], selection.last_values[position]);
+            if last.0 == NO_LAST {
+                let (mut times, mut values) = (Vec::new(), Vec::new());
+                for chunk in selection.chunks_of(position) {
+                    let data = bench.chunk_data(&selection, series, *chunk);
+                    codec::gorilla::decode_into(data, &mut times, &mut values).expect("a sound chunk");
+                }
+                let mut inside = times.into_iter().zip(values);
+                match inside.rfind(|s| (range.min_time..=range.max_time).contains(&s.0)) {
+                    Some(sample) => last = sample,
+                    None => continue,
+                }
+            }
+            found.insert(selection.labels.labels(series).to_string(), last);
+        }
+        let expected: BTreeMap<_, _> = bench.samples(&[], range).into_iter()
+            .filter_map(|(series, samples)| samples.last().map(|last| (series, *last))).collect();
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn matchers_agree_with_a_look_at_every_series(steps in steps(), which in 0usize..8) {
+        let bench = run(steps);
+        let matcher = |op, name: &str, value: &str| Matcher::new(op, name, value).expect("a valid matcher");
+        let matchers = match which {
+            0 => vec![matcher(MatchOp::Equal, "job", "node")],
+            1 => vec![matcher(MatchOp::Equal, "__name__", "metric_1"), matcher(MatchOp::NotEqual, "zone", "")],
+            2 => vec![matcher(MatchOp::Regex, "instance", "host-1.*")],
+            3 => vec![matcher(MatchOp::NotRegex, "instance", "host-1.*"), matcher(MatchOp::Equal, "zone", "z2")],
+            4 => vec![matcher(MatchOp::Equal, "zone", "")],
+            5 => vec![matcher(MatchOp::Regex, "zone", "z1|")],
+            6 => vec![matcher(MatchOp::NotRegex, "zone", ".+")],
+            _ => vec![matcher(MatchOp::Equal, "job", "nobody")],
+        };
+        let expected: Model = (0..40u8)
+            .filter(|series| {
+                let labels = Labels::from_pairs(labels_of(*series));
+                matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
+            })
+            .filter_map(|series| bench.model.get_key_value(&text_of(series)))
+            .map(|(text, samples)| (text.clone(), samples.clone()))
+            .collect();
+        prop_assert_eq!(bench.samples(&matchers, ALL_TIME), expected);
+    }
+}
+
+#[test]
+fn bad_series_are_counted_and_their_neighbours_stored() {
+    type Pairs = &'static [(&'static [u8], &'static [u8])];
+    const CASES: [(Pairs, Rejection); 6] = [
+        (&[(b"job", b"x")], Rejection::NoMetricName),
+        (&[(b"__name__", b"a"), (b"", b"x")], Rejection::LabelName),
+        (&[(b"__name__", b"a"), (b"\xff", b"x")], Rejection::LabelName),
+        (&[(b"__name__", b"a"), (b"x", b"\xff")], Rejection::LabelValue),
+        (&[(b"__name__", b"a"), (b"x", b"1"), (b"x", b"1")], Rejection::DuplicateLabel),
+        (&[(b"__name__", b"")], Rejection::NoMetricName),
+    ];
+    for (labels, reason) in CASES {
+        let mut batch = OwnedBatch::default();
+        batch.push(&key(), [(&b"__name__"[..], &b"good"[..])], [(START, 1)]);
+        batch.push(&key(), labels.iter().copied(), [(START, 1), (START + 1, 2)]);
+        batch.push(&key(), [(&b"__name__"[..], &b"good"[..]), (b"empty", b"")], [(START + 1, 2)]);
+        let mut head = Head::new(key(), Limits::default(), 0);
+        let mut log = LogBatch::default();
+        let outcome = head.append(&batch, Members::All, OPEN, &mut Quota(u64::MAX), &mut log);
+        assert_eq!((outcome.stored, outcome.series_created), (2, 1), "an empty value is no label");
+        assert_eq!(outcome.rejected(reason), 2, "{labels:?}");
+        let offender = outcome.first_offender.expect("one");
+        assert_eq!((offender.entry, offender.sample, offender.reason), (1, 1, reason));
+    }
+}
+
+#[test]
+fn a_missing_definition_loses_its_series_and_no_other() {
+    let mut bench = Bench::new();
+    bench.append(&[(1, vec![(START, 1)])], false);
+    bench.append(&[(2, vec![(START, 2)])], false);
+    bench.append(&[(3, vec![(START, 3)]), (1, vec![(START + 1, 4)]), (2, vec![(START + 1, 5)])], false);
+    bench.log.remove(1);
+    let mut head = Head::new(key(), Limits::default(), 0);
+    let mut total = tsdb::wal::Replayed::default();
+    for payload in &bench.log {
+        for record in Records::of(payload) {
+            total.add(head.replay(record.expect("a record")).expect("a record that makes sense"));
+        }
+    }
+    assert_eq!((total.series_lost, total.samples_lost), (1, 1));
+    let damaged = Bench { head, ..Bench::new() };
+    let found = damaged.samples(&[], ALL_TIME);
+    assert_eq!(found.get(&text_of(1)), Some(&vec![(START, 1), (START + 1, 4)]));
+    assert_eq!(found.get(&text_of(3)), Some(&vec![(START, 3)]));
+    assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_a_success() {
+    let mut bench = Bench::new();
+    let rows = [(1, vec![(START, 1), (START + 1, 2), (START + 2, 3)]), (2, vec![(START, 7), (START + 5, 8)])];
+    assert_eq!(bench.append(&rows, false).stored, 5);
+    let again = bench.append(&rows, true);
+    assert_eq!((again.stored, again.repeated, again.rejected_total()), (0, 5, 0));
+    let other = bench.append(&[(1, vec![(START + 1, 9)]), (2, vec![(START + 1, 9)])], false);
+    assert_eq!((other.rejected(Rejection::Duplicate), other.rejected(Rejection::OutOfOrder)), (1, 1));
+}
+
+#[test]
+fn a_checkpoint_after_a_loss_keeps_the_rest() {
+    let mut bench = Bench::new();
+    bench.append(&[(1, vec![(START, 1)])], false);
+    bench.append(&[(2, vec![(START, 2)])], false);
+    bench.append(&[(3, vec![(START, 3)]), (4, vec![(START, 4)])], false);
+    bench.log.remove(1);
+    let mut damaged = bench.replayed(&[], 0);
+    let found = damaged.samples(&[], ALL_TIME);
+    assert!(found.contains_key(&text_of(1)) && found.contains_key(&text_of(3)) && !found.contains_key(&text_of(2)));
+    let checkpoint = damaged.checkpoint();
+    let restored = damaged.replayed(&checkpoint, 0);
+    assert_eq!(restored.samples(&[], ALL_TIME), found);
+    assert_eq!(restored.head.series_count(), damaged.head.series_count(), "numbers keep their meaning");
+}
+
+#[test]
+fn the_window_and_the_quota_are_kept() {
+    let mut head = Head::new(key(), Limits::default(), 0);
+    let window = Window { min_time: START, max_time: START + 100 };
+    let mut batch = OwnedBatch::default();
+    for (name, time) in [(b"a", START - 1), (b"b", START + 101), (b"c", START), (b"d", START + 100)] {
+        batch.push(&key(), [(&b"__name__"[..], &name[..])], [(time, 1)]);
+    }
+    let mut log = LogBatch::default();
+    let outcome = head.append(&batch, Members::All, window, &mut Quota(2), &mut log);
+    assert_eq!(outcome.stored, 1);
+    assert_eq!(outcome.rejected(Rejection::OutOfBounds), 1);
+    assert_eq!(outcome.rejected(Rejection::TooFarInFuture), 1);
+    assert_eq!(outcome.rejected(Rejection::SeriesLimit), 1);
+    assert_eq!(head.series_count(), 1);
+}
+
+/// Goal: places that damage emptied stay empty through a checkpoint, and what is made afterwards keeps its number. Method: lose
+/// the frame that defines the second series.
+#[test]
+fn lost_places_survive_a_checkpoint() {
+    let mut bench = Bench::new();
+    for series in [1, 2, 3, 7] {
+        bench.append(&[(series, vec![(START, u64::from(series))])], false);
+    }
+    bench.append(&[(7, vec![(START + 1, 9)])], false);
+    bench.log.remove(1);
+    let mut damaged = bench.replayed(&[], 0);
+    let checkpoint = damaged.checkpoint();
+    let restored = damaged.replayed(&checkpoint, 0);
+    assert_eq!(restored.head.definitions_mark(), damaged.head.definitions_mark());
+    let found = restored.samples(&[], ALL_TIME);
+    assert_eq!(found, damaged.samples(&[], ALL_TIME));
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found.keys().all(|labels| labels.contains("instance")), "{found:?}");
+}
+
+/// The first sample of a head may be years older than the next ones: nothing refuses it, so it must not stop anything.
+#[test]
+fn an_old_first_sample_stops_nobody() {
+    const YEAR: i64 = 365 * 24 * 3_600_000;
+    let mut bench = Bench::new();
+    for (series, time) in [(1, START - YEAR), (2, START), (1, START), (2, START + 7_200_000), (1, START + 7_200_000)] {
+        assert_eq!(bench.append(&[(series, vec![(time, 1)])], false).stored, 1);
+    }
+    assert_eq!(bench.samples(&[], ALL_TIME)[&text_of(1)], [(START - YEAR, 1), (START, 1), (START + 7_200_000, 1)]);
+    let checkpoint = bench.checkpoint();
+    let restored = bench.replayed(&checkpoint, bench.log.len());
+    assert_eq!(restored.samples(&[], ALL_TIME), bench.samples(&[], ALL_TIME));
+}
+
+fn record(kind: u8, numbers: &[u64], rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    numbers.iter().for_each(|&number| codec::varint::put_unsigned(&mut body, number));
+    body.extend_from_slice(rest);
+    [&[kind][..], &(body.len() as u32).to_le_bytes(), &body].concat()
+}
+
+fn replay_one(head: &mut Head, payload: &[u8]) -> Result<tsdb::wal::Replayed, RecordError> {
+    head.replay(Records::of(payload).next().expect("a record").expect("a whole one"))
+}
+
+#[test]
+fn definitions_out_of_reach_are_refused_before_their_places_are_made() {
+    let limits = Limits { lost_places_max: 100, ..Limits::default() };
+    let mut head = Head::new(key(), limits, 0);
+    let series_at = |number| record(1, &[0, 0, number, 1], &[0; 17]);
+    assert_eq!(replay_one(&mut head, &series_at(4_000_000_000)), Err(RecordError::Gap { missing: 4_000_000_000 }));
+    let pair_at = record(1, &[101, 1, 0, 0], &[0, 1, b'a', 1, b'b']);
+    assert_eq!(replay_one(&mut head, &pair_at), Err(RecordError::Gap { missing: 101 }));
+    assert_eq!((head.series_count(), head.label_pair_count()), (0, 0));
+    assert_eq!(replay_one(&mut head, &series_at(60)).expect("within reach").series_lost, 61);
+    assert!(replay_one(&mut head, &series_at(160)).is_err(), "the bound is on all of them");
+}
+
+#[test]
+fn more_labels_than_a_series_can_have_lose_it() {
+    let mut head = Head::new(key(), Limits::default(), 0);
+    let pair = [0, 8, b'_', b'_', b'n', b'a', b'm', b'e', b'_', b'_', 1, b'x'];
+    assert!(replay_one(&mut head, &record(1, &[0, 1, 0, 0], &pair)).is_ok());
+    let mut series = vec![7; 16];
+    codec::varint::put_unsigned(&mut series, 20_000);
+    series.resize(series.len() + 20_000, 0);
+    assert_eq!(replay_one(&mut head, &record(1, &[1, 0, 0, 1], &series)).map(|replayed| replayed.series_lost), Ok(1));
+}

@@ -1,0 +1,41 @@
+//! `/api/v1`.
+
+mod codec;
+mod empty;
+mod language;
+mod query;
+mod selectors;
+mod series;
+mod status;
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+
+use super::Shared;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/query_exemplars", get(empty::exemplars).post(empty::exemplars))
+        .route("/format_query", get(language::format).post(language::format))
+        .route("/parse_query", get(language::parse).post(language::parse))
+        .route("/series", get(series::series).post(series::series))
+        .route("/labels", get(series::label_names).post(series::label_names))
+        .route("/label/{name}/values", get(series::label_values))
+        .route("/metadata", get(empty::metadata))
+        .route("/targets", get(empty::targets))
+        .route("/rules", get(empty::rules))
+        .route("/alerts", get(empty::alerts))
+        .route("/alertmanagers", get(empty::alertmanagers))
+        .route("/status/buildinfo", get(status::buildinfo))
+        .route("/status/config", get(status::config))
+        .route("/status/flags", get(status::flags))
+        .route("/status/runtimeinfo", get(status::runtimeinfo))
+        .route("/status/tsdb", get(status::tsdb))
+        .route("/admin/tsdb/delete_series", post(status::admin).put(status::admin))
+        .route("/admin/tsdb/clean_tombstones", post(status::admin).put(status::admin))
+        .route("/admin/tsdb/snapshot", post(status::admin).put(status::admin))
+}

@@ -1,0 +1,377 @@
+//! The command line.
+//!
+//! `serve` takes Prometheus' flags by their names. Three kinds of names reach us: ours (clap knows them), Prometheus' flags
+//! whose feature is not here (taken, and named in one warning), and the rest (refused, with the nearest known name). Kingpin's
+//! way of writing switches is accepted too: `--name` and `--no-name`.
+
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use promql::parser::ParseOptions;
+use regex::Regex;
+
+use super::{
+    foreign::{self, Takes},
+    nearest,
+    units::{PromDuration, Size},
+};
+use crate::{load::LoadArgs, tsdb_command::TsdbArgs};
+
+/// Listens here unless told otherwise, like Prometheus.
+pub(crate) const DEFAULT_LISTEN_ADDRESS: &str = "0.0.0.0:9090";
+/// Read if present; missing is an error only if named on the command line.
+pub(crate) const DEFAULT_CONFIG_FILE: &str = "prometheus.yml";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "millrace",
+    version,
+    about,
+    max_term_width = 120,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: CliCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CliCommand {
+    /// Run the server
+    Serve(Box<ServeFlags>),
+    /// Write made-up metrics to a remote-write endpoint and measure it
+    Load(Box<LoadArgs>),
+    /// Look at a data directory whose server does not run
+    Tsdb(TsdbArgs),
+}
+
+/// A command line, understood.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Serve(Box<ServeCommand>),
+    Load(Box<LoadArgs>),
+    Tsdb(TsdbArgs),
+}
+
+#[derive(Debug)]
+pub(crate) struct ServeCommand {
+    pub(crate) flags: ServeFlags,
+    /// Whether `--config.file` was given, so that its absence is an error.
+    pub(crate) config_file_named: bool,
+    /// Every flag of ours with its value in text, for `/api/v1/status/flags`.
+    pub(crate) texts: BTreeMap<String, String>,
+    /// Prometheus' flags that were given and change nothing here.
+    pub(crate) ignored: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Logfmt,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// A regular expression for origins, anchored at both ends.
+#[derive(Clone, Debug)]
+pub(crate) struct OriginPattern {
+    /// `None` for `.*`, which matches whatever comes, also what is no text.
+    pub(crate) regex: Option<Regex>,
+}
+
+impl std::str::FromStr for OriginPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == ".*" {
+            return Ok(Self { regex: None });
+        }
+        let regex =
+            Regex::new(&format!("^(?:{text})$")).map_err(|error| format!("not a regular expression: {error}"))?;
+        Ok(Self { regex: Some(regex) })
+    }
+}
+
+/// Flags of `millrace serve`. Where Prometheus has a flag of the same name, name, meaning and default are its own.
+#[derive(Clone, Debug, Args)]
+#[command(next_line_help = true)]
+pub(crate) struct ServeFlags {
+    /// Prometheus configuration file; read if it is there, must be there if named
+    #[arg(long = "config.file", value_name = "PATH", default_value = DEFAULT_CONFIG_FILE)]
+    pub(crate) config_file: PathBuf,
+
+    /// Placement and sizes of the data plane (TOML); without it they are chosen for this machine
+    #[arg(long = "tuning.file", value_name = "PATH")]
+    pub(crate) tuning_file: Option<PathBuf>,
+
+    /// Where the data lives
+    #[arg(long = "storage.tsdb.path", value_name = "PATH", default_value = "data/")]
+    pub(crate) storage_path: PathBuf,
+
+    /// Address of the API, the status page and remote write; repeatable
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = DEFAULT_LISTEN_ADDRESS)]
+    pub(crate) listen_addresses: Vec<String>,
+
+    /// Address of the data plane's own listener, which takes remote write only and at the least cost; off unless set
+    #[arg(long = "ingest.listen-address", value_name = "HOST:PORT")]
+    pub(crate) ingest_listen_address: Option<String>,
+
+    /// How long a request may take to arrive, and how long an idle connection is kept
+    #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m")]
+    pub(crate) read_timeout: PromDuration,
+
+    /// Connections to one listen address at a time; the next ones wait
+    #[arg(long = "web.max-connections", value_name = "COUNT", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections_max: u32,
+
+    /// URL under which the server is reached from outside; its path is the default of --web.route-prefix
+    #[arg(long = "web.external-url", value_name = "URL", default_value = "")]
+    pub(crate) external_url: String,
+
+    /// Path before all routes
+    #[arg(long = "web.route-prefix", value_name = "PATH")]
+    pub(crate) route_prefix: Option<String>,
+
+    /// Regular expression for origins that browsers may call from, fully anchored
+    #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*")]
+    pub(crate) cors_origin: OriginPattern,
+
+    /// Allow reload and shutdown by HTTP
+    #[arg(long = "web.enable-lifecycle", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set)]
+    pub(crate) enable_lifecycle: bool,
+
+    /// Allow administrative requests by HTTP
+    #[arg(long = "web.enable-admin-api", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set)]
+    pub(crate) enable_admin_api: bool,
+
+    /// Accepted for Prometheus' sake: remote write is always taken
+    #[arg(long = "web.enable-remote-write-receiver", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", action = ArgAction::Set)]
+    pub(crate) enable_remote_write_receiver: bool,
+
+    /// How far an instant query looks back for a sample
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m")]
+    pub(crate) lookback_delta: PromDuration,
+
+    /// How long a query may take
+    #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m")]
+    pub(crate) query_timeout: PromDuration,
+
+    /// Queries that run at a time; the next ones wait
+    #[arg(long = "query.max-concurrency", value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) query_concurrency: u32,
+
+    /// Samples that one query may hold in memory
+    #[arg(long = "query.max-samples", value_name = "COUNT", default_value_t = 50_000_000)]
+    pub(crate) query_samples_max: u64,
+
+    /// Memory that one query may hold
+    #[arg(long = "query.max-memory", value_name = "SIZE", default_value = "1GB")]
+    pub(crate) query_memory_max: Size,
+
+    /// Features of Prometheus to switch on, separated by commas; repeatable
+    #[arg(
+        long = "enable-feature",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) features: Vec<String>,
+
+    /// Series that the server may hold; 0: as many as fit into the memory
+    #[arg(long = "limits.max-series", value_name = "COUNT", default_value_t = 0)]
+    pub(crate) series_max: u64,
+
+    /// Labels of a series, the metric's name included
+    #[arg(long = "limits.max-labels-per-series", value_name = "COUNT", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) series_labels_max: u32,
+
+    /// The least important messages that are logged
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+
+    /// How messages are written
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Features of Prometheus that have an effect here.
+const FEATURES: [&str; 5] = [
+    "promql-experimental-functions",
+    "promql-extended-range-selectors",
+    "promql-binop-fill-modifiers",
+    "promql-delayed-name-removal",
+    "type-and-unit-labels",
+];
+
+impl ServeFlags {
+    pub(crate) fn parse_options(&self) -> ParseOptions {
+        ParseOptions {
+            experimental_functions: self.has_feature("promql-experimental-functions"),
+            extended_range_selectors: self.has_feature("promql-extended-range-selectors"),
+            binop_fill_modifiers: self.has_feature("promql-binop-fill-modifiers"),
+        }
+    }
+
+    pub(crate) fn has_feature(&self, name: &str) -> bool {
+        self.features.iter().any(|feature| feature == name)
+    }
+
+    pub(crate) fn query_memory_bytes_max(&self) -> usize {
+        usize::try_from(self.query_memory_max.bytes()).unwrap_or(usize::MAX)
+    }
+
+    /// Features asked for that change nothing here.
+    pub(crate) fn features_without_effect(&self) -> impl Iterator<Item = &str> {
+        let features = self.features.iter().map(String::as_str);
+        features.filter(|feature| !feature.is_empty() && !FEATURES.contains(feature))
+    }
+}
+
+/// A command line that can't be used, or that asked for text and nothing else.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UsageError {
+    /// Help, version, or clap's own complaint; knows by itself where it is printed and with which exit code.
+    #[error(transparent)]
+    Clap(#[from] clap::Error),
+    #[error("unknown flag {name}{hint} (millrace serve --help lists all)")]
+    UnknownFlag { name: String, hint: String },
+    #[error("flag {name} of Prometheus needs a value")]
+    NoValue { name: String },
+}
+
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut args: Vec<_> = args.into_iter().collect();
+    let mut ignored = Vec::new();
+    if args.get(1).is_some_and(|name| name == "serve") {
+        (args, ignored) = set_foreign_flags_aside(args)?;
+    }
+    let matches = Cli::command().try_get_matches_from(args)?;
+    match Cli::from_arg_matches(&matches)?.command {
+        CliCommand::Load(args) => Ok(Command::Load(args)),
+        CliCommand::Tsdb(args) => Ok(Command::Tsdb(args)),
+        CliCommand::Serve(flags) => {
+            let matches = matches.subcommand_matches("serve").expect("the subcommand that was just parsed");
+            let named = matches.value_source("config_file") == Some(clap::parser::ValueSource::CommandLine);
+            let texts = flag_texts(matches);
+            Ok(Command::Serve(Box::new(ServeCommand { flags: *flags, config_file_named: named, texts, ignored })))
+        }
+    }
+}
+
+/// Takes Prometheus' flags that are not ours out of the arguments, together with their values, and checks all other names.
+fn set_foreign_flags_aside(args: Vec<OsString>) -> Result<(Vec<OsString>, Vec<String>), UsageError> {
+    let serve = ServeFlags::augment_args(clap::Command::new("serve"));
+    let ours: Vec<&Arg> = serve.get_arguments().collect();
+    let (mut kept, mut ignored) = (Vec::new(), Vec::new());
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let Some(long) = arg.to_str().and_then(|text| text.strip_prefix("--")).filter(|text| !text.is_empty()) else {
+            kept.push(arg);
+            continue;
+        };
+        let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+        if let Some(own) = find_own(&ours, name) {
+            kept.push(own.negated.map_or_else(|| arg.clone(), OsString::from));
+            continue;
+        }
+        let Some(takes) = foreign::find(name) else {
+            return Err(unknown(name, &ours));
+        };
+        if takes == Takes::Value && value.is_none() && args.next().is_none() {
+            return Err(UsageError::NoValue { name: format!("--{name}") });
+        }
+        ignored.push(format!("--{name}"));
+    }
+    Ok((kept, ignored))
+}
+
+struct Own {
+    /// What to hand to clap instead of `--no-name`.
+    negated: Option<String>,
+}
+
+fn find_own(ours: &[&Arg], name: &str) -> Option<Own> {
+    if matches!(name, "help" | "version") || ours.iter().any(|arg| arg.get_long() == Some(name)) {
+        return Some(Own { negated: None });
+    }
+    let positive = name.strip_prefix("no-")?;
+    let switch = ours.iter().find(|arg| arg.get_long() == Some(positive))?;
+    switch.is_require_equals_set().then(|| Own { negated: Some(format!("--{positive}=false")) })
+}
+
+fn unknown(name: &str, ours: &[&Arg]) -> UsageError {
+    let mut known: Vec<&str> = ours.iter().filter_map(|arg| arg.get_long()).collect();
+    known.extend(foreign::names());
+    let hint = nearest::nearest(name, known).map_or_else(String::new, |near| format!(", did you mean --{near}?"));
+    UsageError::UnknownFlag { name: format!("--{name}"), hint }
+}
+
+/// Every flag with the text of its value, given or default; several values are joined by commas.
+fn flag_texts(matches: &clap::ArgMatches) -> BTreeMap<String, String> {
+    let serve = ServeFlags::augment_args(clap::Command::new("serve"));
+    let text = |arg: &Arg| {
+        let values = matches.get_raw(arg.get_id().as_str()).into_iter().flatten();
+        values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",")
+    };
+    let own = serve.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg)));
+    own.map(|(name, arg)| (name.to_owned(), text(arg))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(args: &[&str]) -> Result<ServeCommand, UsageError> {
+        let args = ["millrace", "serve"].iter().chain(args).map(OsString::from);
+        match parse(args)? {
+            Command::Serve(command) => Ok(*command),
+            Command::Load(_) | Command::Tsdb(_) => unreachable!("the arguments say serve"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_prometheus_own() {
+        let command = serve(&[]).expect("no flag is needed");
+        assert_eq!(command.flags.listen_addresses, [DEFAULT_LISTEN_ADDRESS]);
+        assert_eq!(command.flags.lookback_delta.ms(), 300_000);
+        assert_eq!(command.texts["query.timeout"], "2m");
+        assert_eq!(command.texts["web.enable-lifecycle"], "false");
+        assert!(!command.config_file_named && command.ignored.is_empty());
+    }
+
+    #[test]
+    fn switches_are_written_kingpins_way_and_ours() {
+        assert!(serve(&["--web.enable-lifecycle"]).expect("a switch").flags.enable_lifecycle);
+        assert!(!serve(&["--no-web.enable-lifecycle"]).expect("its opposite").flags.enable_lifecycle);
+        assert!(!serve(&["--web.enable-lifecycle=false"]).expect("with a value").flags.enable_lifecycle);
+        let listen = serve(&["--web.listen-address", "a:1", "--web.listen-address=b:2"]).expect("repeatable");
+        assert_eq!(listen.flags.listen_addresses, ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn prometheus_other_flags_are_set_aside_with_their_values() {
+        let args = ["--storage.tsdb.retention.time", "30d", "--web.page-title=x", "--agent", "--no-auto-gomaxprocs"];
+        let command = serve(&[&args[..], &["--query.timeout=1m"]].concat()).expect("all known");
+        let names = ["--storage.tsdb.retention.time", "--web.page-title", "--agent", "--no-auto-gomaxprocs"];
+        assert_eq!(command.ignored, names);
+        assert_eq!(command.flags.query_timeout.ms(), 60_000);
+    }
+
+    #[test]
+    fn an_unknown_flag_names_the_nearest_known() {
+        let error = serve(&["--storage.tsdb.pth=x"]).expect_err("a slip").to_string();
+        assert!(error.contains("--storage.tsdb.pth") && error.contains("--storage.tsdb.path"), "{error}");
+        let error = serve(&["--storage.tsdb.retention.tme=x"]).expect_err("a slip").to_string();
+        assert!(error.contains("--storage.tsdb.retention.time"), "{error}");
+        let error = serve(&["--web.page-title"]).expect_err("no value").to_string();
+        assert!(error.contains("--web.page-title"), "{error}");
+    }
+}

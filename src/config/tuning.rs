@@ -1,0 +1,253 @@
+//! The tuning file: which cores do what, and on which backend. Without it everything is chosen for the machine.
+//!
+//! ```toml
+//! version = 1
+//! shards = 2                # or "auto"
+//! shard_cpus = [1, 2]       # one for each shard
+//! control_cpus = [0]
+//! backend = "auto"          # portable, today; or "glommio" (io_uring; falls back to portable where it can't run)
+//! ```
+//!
+//! Files are for ever: the version is required, and a key that is not known is refused instead of guessed.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use runtime::placement::{Placement, Topology};
+use shard::{Backend, ShardConfig, directory::DataDirectory};
+use toml::de::{DeTable, DeValue};
+use wire::remote_write::DecodeLimits;
+
+use super::{flags::ServeFlags, nearest};
+
+const VERSION: i64 = 1;
+const KEYS: [&str; 5] = ["version", "shards", "shard_cpus", "control_cpus", "backend"];
+/// Threads of the control plane, whatever the machine: its work is waiting, and queries have threads of their own.
+const CONTROL_THREADS_MAX: usize = 16;
+const SHARDS_MAX: i64 = 256;
+/// Memory that a series takes with two hours of samples, and the share of all memory that series may take; the rest is for
+/// queries, the page cache and whatever else runs. `--limits.max-series` sets another limit.
+const SERIES_BYTES: u64 = 600;
+const SERIES_MEMORY_SHARE: (u64, u64) = (6, 10);
+
+/// What the data plane and the control plane are started with.
+#[derive(Debug)]
+pub(crate) struct Tuning {
+    pub(crate) data_plane: shard::Config,
+    /// Placement in words.
+    pub(crate) summary: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TuningError {
+    #[error("read {path} (--tuning.file): {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path}:{line}: {what}")]
+    Invalid { path: PathBuf, line: usize, what: String },
+    #[error("find out which CPUs this process may use: {0}")]
+    Topology(io::Error),
+}
+
+/// What a tuning file says; everything may be left open.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct File {
+    shards: Option<usize>,
+    shard_cpus: Option<Vec<usize>>,
+    control_cpus: Option<Vec<usize>>,
+    backend: Option<Backend>,
+}
+
+pub(crate) fn load(flags: &ServeFlags) -> Result<Tuning, TuningError> {
+    let file = flags.tuning_file.as_deref().map_or_else(|| Ok(File::default()), read)?;
+    let topology = Topology::read().map_err(TuningError::Topology)?;
+    // What is wrong with the directory is said by whoever opens it.
+    let recorded = DataDirectory::recorded_shards(&flags.storage_path).unwrap_or(None);
+    let placement = place(&file, &topology, recorded);
+    let summary = summary(&placement, &topology);
+    let mut shard = ShardConfig::default();
+    shard.limits.labels_per_series_max = flags.series_labels_max as usize;
+    let mut decode_limits = DecodeLimits::default();
+    decode_limits.labels_per_series_max = decode_limits.labels_per_series_max.max(flags.series_labels_max);
+    let data_plane = shard::Config {
+        directory: flags.storage_path.clone(),
+        placement,
+        backend: file.backend.unwrap_or_default(),
+        ingest_listen: None,
+        series_max: if flags.series_max == 0 { series_that_fit(&topology) } else { flags.series_max },
+        decode_limits,
+        shard,
+    };
+    Ok(Tuning { data_plane, summary })
+}
+
+fn read(path: &Path) -> Result<File, TuningError> {
+    let text = fs::read_to_string(path).map_err(|source| TuningError::Read { path: path.to_owned(), source })?;
+    parse(&text).map_err(|fault| TuningError::Invalid {
+        path: path.to_owned(),
+        line: text.as_bytes()[..fault.offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1,
+        what: fault.what,
+    })
+}
+
+/// What is wrong with a file, and at which byte.
+#[derive(Debug)]
+struct Fault {
+    offset: usize,
+    what: String,
+}
+
+fn parse(text: &str) -> Result<File, Fault> {
+    let table = DeTable::parse(text).map_err(|error| Fault {
+        offset: error.span().map_or(0, |span| span.start),
+        what: error.message().to_owned(),
+    })?;
+    let mut file = File::default();
+    let mut version = None;
+    for (key, value) in table.get_ref() {
+        let fault = |what: String| Fault { offset: key.span().start, what };
+        let wrong = |expected: &str| fault(format!("`{}` must be {expected}", key.get_ref()));
+        let value = value.get_ref();
+        match key.get_ref().as_ref() {
+            "version" => version = Some(integer(value).ok_or_else(|| wrong("a number"))?),
+            "shards" if value.as_str() == Some("auto") => {}
+            "shards" => {
+                let count = integer(value).filter(|count| (1..=SHARDS_MAX).contains(count));
+                file.shards = Some(count.ok_or_else(|| wrong("\"auto\" or a number from 1 to 256"))? as usize);
+            }
+            "shard_cpus" => file.shard_cpus = Some(cpus(value).ok_or_else(|| wrong("a list of CPU numbers"))?),
+            "control_cpus" => file.control_cpus = Some(cpus(value).ok_or_else(|| wrong("a list of CPU numbers"))?),
+            "backend" => {
+                let backend = backend(value).ok_or_else(|| wrong("\"auto\", \"glommio\" or \"portable\""))?;
+                file.backend = Some(backend);
+            }
+            other => return Err(fault(format!("unknown key `{other}`{}", nearest::hint(other, KEYS)))),
+        }
+    }
+    check(&file, version)?;
+    Ok(file)
+}
+
+fn check(file: &File, version: Option<i64>) -> Result<(), Fault> {
+    let fault = |what: &str| Err(Fault { offset: 0, what: what.to_owned() });
+    match version {
+        None => return fault("`version = 1` is missing"),
+        Some(VERSION) => {}
+        Some(_) => return fault("this program knows version 1 of the tuning file only"),
+    }
+    match (file.shards, &file.shard_cpus) {
+        (Some(shards), Some(cpus)) if cpus.len() != shards => {
+            fault("`shard_cpus` must name one CPU for each of `shards`")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn integer(value: &DeValue<'_>) -> Option<i64> {
+    value.as_integer()?.as_str().parse().ok()
+}
+
+/// A list of at least one CPU.
+fn cpus(value: &DeValue<'_>) -> Option<Vec<usize>> {
+    let list = value.as_array()?.iter().map(|cpu| usize::try_from(integer(cpu.get_ref())?).ok());
+    list.collect::<Option<Vec<_>>>().filter(|list| !list.is_empty())
+}
+
+fn backend(value: &DeValue<'_>) -> Option<Backend> {
+    match value.as_str()? {
+        "auto" => Some(Backend::Auto),
+        "glommio" => Some(Backend::Glommio),
+        "portable" => Some(Backend::Portable),
+        _ => None,
+    }
+}
+
+/// The file's word first, then what the data directory was written with, then what suits the machine.
+fn place(file: &File, topology: &Topology, recorded: Option<usize>) -> Placement {
+    let auto = Placement::auto(topology);
+    let wanted = file.shard_cpus.as_ref().map(Vec::len).or(file.shards).or(recorded).unwrap_or(auto.shards.len());
+    let shards = match &file.shard_cpus {
+        Some(cpus) => cpus.clone(),
+        None => shard_cpus(&auto, wanted),
+    };
+    let free: Vec<usize> = auto.control.iter().copied().filter(|cpu| !shards.contains(cpu)).collect();
+    let control = file.control_cpus.clone().unwrap_or(if free.is_empty() { auto.control } else { free });
+    Placement { shards, control }
+}
+
+/// A CPU for each shard: those of the automatic choice first, then the control plane's, then all over again.
+fn shard_cpus(auto: &Placement, wanted: usize) -> Vec<usize> {
+    let order = auto.shards.iter().chain(auto.control.iter().rev().filter(|cpu| !auto.shards.contains(cpu)));
+    order.copied().collect::<Vec<_>>().into_iter().cycle().take(wanted).collect()
+}
+
+fn summary(placement: &Placement, topology: &Topology) -> String {
+    let Placement { shards, control } = placement;
+    let (count, usable) = (shards.len(), topology.usable_cpus());
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} shard{plural} on CPU {}; control plane on CPU {}; {usable} usable", list(shards), list(control))
+}
+
+fn list(cpus: &[usize]) -> String {
+    cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn series_that_fit(topology: &Topology) -> u64 {
+    let all = rustix::system::sysinfo();
+    let machine = all.totalram * u64::from(all.mem_unit);
+    let memory = topology.memory_limit.map_or(machine, |limit| limit.min(machine));
+    let (share, whole) = SERIES_MEMORY_SHARE;
+    (memory / whole * share / SERIES_BYTES).max(1)
+}
+
+/// Threads that suit the control plane's CPUs.
+pub(crate) fn control_threads(placement: &Placement) -> usize {
+    placement.control.len().clamp(1, CONTROL_THREADS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::placement::Cpu;
+
+    use super::*;
+
+    fn machine(cpus: usize) -> Topology {
+        let cpus = (0..cpus).map(|id| Cpu { id, node: 0, core: id }).collect();
+        Topology { cpus, ..Topology::default() }
+    }
+
+    #[test]
+    fn a_file_is_read() {
+        let text = "version = 1\nshards = 2\nshard_cpus = [1, 2]\ncontrol_cpus = [0]\nbackend = \"portable\"\n";
+        let file = parse(text).expect("a good file");
+        assert_eq!((file.shards, file.backend), (Some(2), Some(Backend::Portable)));
+        let placement = place(&file, &machine(4), None);
+        assert_eq!((placement.shards, placement.control), (vec![1, 2], vec![0]));
+        assert_eq!(parse("version = 1\nshards = \"auto\"").expect("auto"), File::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let check = |text: &str, line: usize, part: &str| {
+            let fault = parse(text).expect_err(text);
+            let found = text.as_bytes()[..fault.offset].iter().filter(|byte| **byte == b'\n').count() + 1;
+            assert!(found == line && fault.what.contains(part), "{text}: line {found}: {}", fault.what);
+        };
+        check("version = 1\nshard = 2", 2, "unknown key `shard`, did you mean shards?");
+        check("shards = 2", 1, "version");
+        check("version = 2", 1, "version 1");
+        check("version = 1\nshards = 0", 2, "from 1 to 256");
+        check("version = 1\n\nshard_cpus = [\"x\"]", 3, "CPU numbers");
+        check("version = 1\nbackend = \"epoll\"", 2, "glommio");
+        check("version = 1\nshards = 3\nshard_cpus = [1]", 1, "one CPU for each");
+        check("version = ", 1, "");
+    }
+
+    #[test]
+    fn a_directory_keeps_its_number_of_shards() {
+        let placement = place(&File::default(), &machine(2), Some(3));
+        assert_eq!(placement.shards.len(), 3);
+        assert!(!placement.control.is_empty());
+    }
+}

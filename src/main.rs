@@ -1,0 +1,60 @@
+//! The `millrace` binary: one program that collects, keeps and queries Prometheus metrics.
+//!
+//! Exit codes: 0 after a clean stop, 1 when something of the machine or the configuration is in the way, 2 for a command line
+//! that can't be used.
+
+mod api;
+mod app;
+mod calendar;
+mod config;
+mod json;
+mod load;
+mod query;
+mod telemetry;
+mod tsdb_command;
+mod ui;
+mod version;
+
+use std::process::ExitCode;
+
+use config::flags::{self, Command, UsageError};
+
+/// Queries allocate columns of megabytes and labels of bytes on many threads at once, which this allocator is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EXIT_FAILURE: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match flags::parse(std::env::args_os()) {
+        Ok(Command::Serve(command)) => fail_with_line(app::serve(*command)),
+        Ok(Command::Load(args)) => fail_with_line(load::run(*args)),
+        Ok(Command::Tsdb(args)) => fail_with_line(tsdb_command::run(args)),
+        Err(UsageError::Clap(error)) if is_help(&error) => error.exit(),
+        Err(error) => {
+            // Of clap's several lines the first says what is wrong.
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            eprintln!("millrace: {}", line.strip_prefix("error: ").unwrap_or(line));
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// Help or version, whether asked for or shown because nothing was said.
+fn is_help(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion)
+}
+
+/// The one line that says what is in the way.
+fn fail_with_line<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("millrace: {error}");
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}

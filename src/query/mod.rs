@@ -1,0 +1,174 @@
+//! Running queries: how many at a time, for how long, with how much memory, and what stops them.
+//!
+//! A query waits in line (`--query.max-concurrency`), then runs on a blocking thread of its own: the engine is synchronous and a
+//! worker of the runtime must never be held by it. Its deadline counts from its arrival. A client that hangs up cancels it.
+
+mod shard_source;
+pub(crate) mod storage;
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use promql::{
+    budget::{BudgetError, CancelHandle},
+    engine::{self, Control, Engine, Options, TimeRange},
+    error::QueryError,
+    value::QueryOutput,
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    config::{file::FileConfig, flags::ServeFlags},
+    telemetry::metrics::Metrics,
+};
+use storage::Storage;
+
+/// A checked query and what it was asked with.
+pub(crate) struct Query {
+    pub(crate) parsed: engine::Query,
+    pub(crate) steps: Steps,
+    /// `None`: the server's.
+    pub(crate) lookback_ms: Option<i64>,
+    /// Never more than the server's.
+    pub(crate) timeout: Option<Duration>,
+    /// What parsing took.
+    pub(crate) preparation: Duration,
+}
+
+/// When a query is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Steps {
+    /// In milliseconds.
+    Instant(i64),
+    Range(TimeRange),
+}
+
+/// A result and what it took.
+pub(crate) struct Finished {
+    pub(crate) output: QueryOutput,
+    pub(crate) timings: Timings,
+}
+
+pub(crate) struct Timings {
+    pub(crate) preparation: Duration,
+    pub(crate) queue: Duration,
+    pub(crate) evaluation: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QueryFailure {
+    #[error("query timed out in query queue")]
+    QueuedTooLong,
+    #[error(transparent)]
+    Engine(#[from] QueryError),
+    #[error("the query met a mistake of the program; its log line says where")]
+    Panicked,
+}
+
+/// Cancels the query when it goes.
+pub(crate) struct Running(CancelHandle);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// The server's limits on queries.
+pub(crate) struct QueryService {
+    places: Arc<Semaphore>,
+    timeout: Duration,
+    options: Options,
+    metrics: Arc<Metrics>,
+}
+
+impl QueryService {
+    pub(crate) fn new(flags: &ServeFlags, metrics: Arc<Metrics>) -> Self {
+        metrics.queries_concurrent_max.set(i64::from(flags.query_concurrency));
+        let options = Options {
+            lookback_ms: i64::try_from(flags.lookback_delta.ms()).unwrap_or(i64::MAX),
+            max_samples: usize::try_from(flags.query_samples_max).unwrap_or(usize::MAX),
+            memory_bytes_max: flags.query_memory_bytes_max(),
+            parse: flags.parse_options(),
+            delayed_name_removal: flags.has_feature("promql-delayed-name-removal"),
+            type_and_unit_labels: flags.has_feature("type-and-unit-labels"),
+            ..Options::default()
+        };
+        Self {
+            places: Arc::new(Semaphore::new(flags.query_concurrency as usize)),
+            timeout: flags.query_timeout.get(),
+            options,
+            metrics,
+        }
+    }
+
+    /// The engine under the configuration as it is now.
+    pub(crate) fn engine(&self, config: &FileConfig) -> Engine {
+        let step = i64::try_from(config.evaluation_interval.ms()).unwrap_or(i64::MAX);
+        Engine::new(Options { default_subquery_step_ms: step, ..self.options.clone() })
+    }
+
+    /// Waits for a place, then evaluates on a blocking thread and hands the result to `finish` there. The place is held until
+    /// `finish` has returned, so that results that wait for slow clients are bounded in number too.
+    pub(crate) async fn start(
+        &self,
+        engine: Engine,
+        storage: Storage,
+        query: Query,
+        finish: impl FnOnce(Result<Finished, QueryFailure>) + Send + 'static,
+    ) -> Result<Running, QueryFailure> {
+        let counted = self.metrics.clone().count_query();
+        let arrival = Instant::now();
+        let deadline = arrival + query.timeout.map_or(self.timeout, |timeout| timeout.min(self.timeout));
+        let place = tokio::time::timeout_at(deadline.into(), self.places.clone().acquire_owned()).await;
+        let place = place.map_err(|_| {
+            self.metrics.queries_timed_out.add(1);
+            QueryFailure::QueuedTooLong
+        })?;
+        let queue = arrival.elapsed();
+        self.metrics.query_durations.queue_time.observe(queue);
+        let cancel = CancelHandle::default();
+        let control = Control { deadline: Some(deadline), cancel: cancel.clone(), lookback_ms: query.lookback_ms };
+        let metrics = self.metrics.clone();
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
+            let evaluate = || {
+                let source = storage.source(runtime);
+                match query.steps {
+                    Steps::Instant(time) => engine.instant(&source, &query.parsed, time, &control),
+                    Steps::Range(range) => engine.range(&source, &query.parsed, range, &control),
+                }
+            };
+            let start = Instant::now();
+            // Evaluation changes nothing but its own memory, so a panic in it harms nobody else.
+            let result = panic::catch_unwind(AssertUnwindSafe(evaluate));
+            let timings = Timings { preparation: query.preparation, queue, evaluation: start.elapsed() };
+            finish(conclude(result.map_err(|_| QueryFailure::Panicked), timings, &metrics));
+            drop((place, counted));
+        });
+        Ok(Running(cancel))
+    }
+}
+
+fn conclude(
+    result: Result<Result<QueryOutput, QueryError>, QueryFailure>,
+    timings: Timings,
+    metrics: &Metrics,
+) -> Result<Finished, QueryFailure> {
+    metrics.query_durations.inner_eval.observe(timings.evaluation);
+    match result? {
+        Ok(output) => Ok(Finished { output, timings }),
+        Err(error) => {
+            match &error {
+                QueryError::Budget(BudgetError::TimedOut) => metrics.queries_timed_out.add(1),
+                QueryError::Budget(BudgetError::Canceled) => metrics.queries_canceled.add(1),
+                QueryError::Budget(_) => metrics.queries_refused_for_memory.add(1),
+                QueryError::Parse(_) | QueryError::BadQuery(_) | QueryError::Execution(_) | QueryError::Storage(_) => {}
+            }
+            Err(error.into())
+        }
+    }
+}

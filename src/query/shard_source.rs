@@ -1,0 +1,307 @@
+//! The shards as a source of the PromQL engine.
+//!
+//! A selection is one message to each shard; what comes back are references to sealed chunks, copies of open ones and a view of
+//! the labels. Reading files and decoding happen here, on the query's own thread, tile by tile.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use codec::gorilla;
+use model::{Labels, LabelsBuilder, METRIC_NAME, Matcher};
+use promql::{
+    budget::{QueryBudget, Reservation},
+    source::{GroupIds, Grouping, SelectRequest, SeriesStream, Source, SourceError, Tile},
+};
+use shard::{Handle, Refusal, read::ChunkFiles};
+use tsdb::{
+    index::{LabelsView, PairRef},
+    select::{NO_LAST, SelectedChunk, Selection, TimeRange, Wanted},
+};
+
+/// Between two looks at the budget while shards are at work.
+const LOOK: Duration = Duration::from_millis(20);
+
+pub(crate) struct ShardSource {
+    handle: Handle,
+    files: Arc<ChunkFiles>,
+    runtime: tokio::runtime::Handle,
+    /// What one shard may select for one selector.
+    bytes_max: usize,
+}
+
+impl ShardSource {
+    /// `runtime` drives the waiting for shards; queries themselves run outside it.
+    pub(crate) fn new(
+        handle: Handle,
+        files: Arc<ChunkFiles>,
+        runtime: tokio::runtime::Handle,
+        bytes_max: usize,
+    ) -> Self {
+        Self { handle, files, runtime, bytes_max }
+    }
+
+    fn selections(&self, request: &SelectRequest<'_>, budget: &QueryBudget) -> Result<Vec<Selection>, SourceError> {
+        let matchers: Arc<[Matcher]> = request.matchers.into();
+        let range = TimeRange { min_time: request.min_time, max_time: request.max_time };
+        let wanted = if request.hints.last_only { Wanted::Last } else { Wanted::Samples };
+        let selecting = self.handle.select(matchers, range, wanted, self.bytes_max);
+        self.runtime.block_on(async {
+            let mut selecting = std::pin::pin!(selecting);
+            loop {
+                match tokio::time::timeout(LOOK, selecting.as_mut()).await {
+                    Ok(selected) => return selected.map_err(|refusal| refused(&refusal)),
+                    Err(_) => budget.check()?,
+                }
+            }
+        })
+    }
+}
+
+fn refused(refusal: &Refusal) -> SourceError {
+    SourceError::Storage(refusal.to_string())
+}
+
+impl Source for ShardSource {
+    fn select<'s>(
+        &'s self,
+        request: &SelectRequest<'_>,
+        budget: &QueryBudget,
+    ) -> Result<Box<dyn SeriesStream + 's>, SourceError> {
+        budget.check()?;
+        let parts = self.selections(request, budget)?;
+        let mut held = budget.reservation();
+        held.grow(0, parts.iter().map(Selection::heap_bytes).sum())?;
+        let mut firsts = Vec::with_capacity(parts.len() + 1);
+        firsts.push(0);
+        for part in &parts {
+            firsts.push(firsts[firsts.len() - 1] + part.series.len());
+        }
+        Ok(Box::new(Stream {
+            parts,
+            firsts,
+            next: 0,
+            reader: Reader { files: &self.files, buffer: Vec::new(), times: Vec::new(), values: Vec::new() },
+            range: TimeRange { min_time: request.min_time, max_time: request.max_time },
+            last_only: request.hints.last_only,
+            _held: held,
+        }))
+    }
+}
+
+struct Stream<'s> {
+    /// By shard.
+    parts: Vec<Selection>,
+    /// The number of each part's first series, and one past the last of all.
+    firsts: Vec<usize>,
+    next: usize,
+    reader: Reader<'s>,
+    range: TimeRange,
+    last_only: bool,
+    /// Gives the selection's memory back when the stream goes.
+    _held: Reservation,
+}
+
+impl Stream<'_> {
+    /// The part that a series is in, and its position there.
+    fn place(&self, series: usize) -> (usize, usize) {
+        let part = self.firsts.partition_point(|first| *first <= series) - 1;
+        (part, series - self.firsts[part])
+    }
+
+    fn append(&mut self, series: usize, tile: &mut Tile) -> Result<(), SourceError> {
+        let (shard, position) = self.place(series);
+        let part = &self.parts[shard];
+        if self.last_only && part.last_times[position] != NO_LAST {
+            tile.push(part.last_times[position], f64::from_bits(part.last_values[position]));
+        } else if self.last_only {
+            if let Some((time, value)) = self.reader.newest(shard, part, position, self.range)? {
+                tile.push(time, f64::from_bits(value));
+            }
+        } else {
+            self.reader.append(shard, part, position, self.range, tile)?;
+        }
+        tile.finish_series(u32::try_from(series).expect("a selection is bounded far below 2^32 series"));
+        Ok(())
+    }
+}
+
+impl SeriesStream for Stream<'_> {
+    fn series_count(&self) -> usize {
+        self.firsts[self.parts.len()]
+    }
+
+    fn labels(&self, series: usize) -> Labels {
+        let (part, position) = self.place(series);
+        let part = &self.parts[part];
+        part.labels.labels(part.series[position])
+    }
+
+    fn group_ids(&mut self, grouping: Grouping<'_>) -> Option<GroupIds> {
+        let mut grouper = Grouper { found: GroupIds::default(), by_labels: HashMap::new() };
+        for part in &self.parts {
+            grouper.add(part, grouping);
+        }
+        Some(grouper.found)
+    }
+
+    fn next_batch(&mut self, tile: &mut Tile) -> Result<bool, SourceError> {
+        let count = self.series_count();
+        let first = self.next;
+        while self.next < count && !tile.is_full() {
+            self.append(self.next, tile)?;
+            self.next += 1;
+        }
+        Ok(self.next > first)
+    }
+}
+
+/// Reads chunks into columns; the vectors are used again and again.
+struct Reader<'s> {
+    files: &'s ChunkFiles,
+    buffer: Vec<u8>,
+    times: Vec<i64>,
+    values: Vec<u64>,
+}
+
+impl Reader<'_> {
+    /// Decodes a chunk into the reader's columns, in place of what was there.
+    fn decode(
+        &mut self,
+        shard: usize,
+        part: &Selection,
+        position: usize,
+        chunk: SelectedChunk,
+    ) -> Result<(), SourceError> {
+        self.times.clear();
+        self.values.clear();
+        let data = match chunk {
+            SelectedChunk::Copied { start, length } => &part.bytes[start as usize..][..length as usize],
+            SelectedChunk::Sealed(sealed) => {
+                let read = self.files.read(shard, part.series[position], sealed.address, &mut self.buffer);
+                read.map_err(|error| SourceError::Storage(error.to_string()))?
+            }
+        };
+        match gorilla::decode_into(data, &mut self.times, &mut self.values) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let labels = part.labels.labels(part.series[position]);
+                Err(SourceError::Storage(format!("series {labels} in shard {shard}: {error}")))
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        shard: usize,
+        part: &Selection,
+        position: usize,
+        range: TimeRange,
+        tile: &mut Tile,
+    ) -> Result<(), SourceError> {
+        for chunk in part.chunks_of(position) {
+            self.decode(shard, part, position, *chunk)?;
+            let start = self.times.partition_point(|time| *time < range.min_time);
+            let end = self.times.partition_point(|time| *time <= range.max_time);
+            if start < end {
+                let (times, values) = tile.columns();
+                times.extend_from_slice(&self.times[start..end]);
+                values.extend(self.values[start..end].iter().map(|bits| f64::from_bits(*bits)));
+            }
+        }
+        Ok(())
+    }
+
+    fn newest(
+        &mut self,
+        shard: usize,
+        part: &Selection,
+        position: usize,
+        range: TimeRange,
+    ) -> Result<Option<(i64, u64)>, SourceError> {
+        for chunk in part.chunks_of(position).iter().rev() {
+            self.decode(shard, part, position, *chunk)?;
+            let end = self.times.partition_point(|time| *time <= range.max_time);
+            if let Some(last) = end.checked_sub(1) {
+                return Ok(Some((self.times[last], self.values[last])).filter(|(time, _)| *time >= range.min_time));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Gives series of equal group labels equal numbers, without building the labels of each series.
+struct Grouper {
+    found: GroupIds,
+    /// Shards number their label pairs each for itself; groups meet here.
+    by_labels: HashMap<Labels, u32>,
+}
+
+/// What is known of a label pair.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Unknown,
+    Left,
+    /// Part of the group's labels.
+    Kept,
+}
+
+impl Grouper {
+    fn add(&mut self, part: &Selection, grouping: Grouping<'_>) {
+        let mut roles: Vec<Role> = Vec::new();
+        // Group numbers by the kept pairs. Most groupings keep one pair, which needs no hashing.
+        let mut by_one: Vec<Option<u32>> = Vec::new();
+        let mut by_many: HashMap<Box<[PairRef]>, u32> = HashMap::new();
+        let mut kept = Vec::new();
+        for series in &part.series {
+            kept.clear();
+            for pair in part.labels.pairs(*series) {
+                let role = entry(&mut roles, pair, Role::Unknown);
+                if *role == Role::Unknown {
+                    *role = role_of(part.labels.name_of(pair), grouping);
+                }
+                if *role == Role::Kept {
+                    kept.push(pair);
+                }
+            }
+            let known = match kept[..] {
+                [pair] => *entry(&mut by_one, pair, None),
+                _ => by_many.get(&kept[..]).copied(),
+            };
+            let id = known.unwrap_or_else(|| {
+                let id = self.number(&part.labels, &kept);
+                match kept[..] {
+                    [pair] => by_one[pair.0 as usize] = Some(id),
+                    _ => drop(by_many.insert(kept.as_slice().into(), id)),
+                }
+                id
+            });
+            self.found.ids.push(id);
+        }
+    }
+
+    fn number(&mut self, view: &LabelsView, kept: &[PairRef]) -> u32 {
+        let mut builder = LabelsBuilder::default();
+        for pair in kept {
+            builder.set(view.name_of(*pair), view.value_of(*pair));
+        }
+        let labels = builder.build();
+        let next = u32::try_from(self.found.labels.len()).expect("no more groups than series");
+        *self.by_labels.entry(labels).or_insert_with_key(|labels| {
+            self.found.labels.push(labels.clone());
+            next
+        })
+    }
+}
+
+fn entry<T: Copy>(table: &mut Vec<T>, pair: PairRef, empty: T) -> &mut T {
+    let index = pair.0 as usize;
+    if index >= table.len() {
+        table.resize((index + 1).next_power_of_two(), empty);
+    }
+    &mut table[index]
+}
+
+fn role_of(name: &str, grouping: Grouping<'_>) -> Role {
+    let listed = grouping.labels.binary_search_by(|label| label.as_str().cmp(name)).is_ok();
+    let kept = if grouping.without { !listed && name != METRIC_NAME } else { listed };
+    if kept { Role::Kept } else { Role::Left }
+}

@@ -1,0 +1,119 @@
+//! `millrace tsdb`: looks at the data directory of a server that does not run, and changes nothing there.
+//!
+//! Both commands read everything once by `shard::survey`; `inspect` shows what there is, `verify` what is wrong with it. The
+//! directory's lock is taken for reading, so a running server is refused and none can start meanwhile; `--force` goes without.
+
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::{Args, Subcommand};
+use runtime::{DurableWay, ThreadConfig, portable};
+use shard::{
+    directory::{DirectoryError, ReadOnlyDirectory},
+    frames::FileError,
+    names::ShardFolders,
+    survey::{ShardSurvey, survey},
+};
+
+use self::report::Report;
+
+/// Look at a data directory whose server does not run
+#[derive(Args, Debug)]
+pub(crate) struct TsdbArgs {
+    #[command(subcommand)]
+    command: TsdbCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TsdbCommand {
+    /// Show what is in each shard's log, series logs, checkpoints and chunk files
+    Inspect {
+        #[command(flatten)]
+        target: Target,
+        /// One JSON object instead of tables
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check everything that is under a checksum; ends with 1 if something is damaged
+    Verify {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Target {
+    /// The data directory
+    #[arg(value_name = "PATH", default_value = "data/")]
+    path: PathBuf,
+    /// Also while a server runs there: what it is just writing then looks unfinished
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TsdbError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("start a thread that reads: {0}")]
+    Thread(io::Error),
+    #[error("write the report: {0}")]
+    Output(io::Error),
+    #[error("{count} damaged places in {}", path.display())]
+    Damaged { path: PathBuf, count: usize },
+}
+
+pub(crate) fn run(args: TsdbArgs) -> Result<(), TsdbError> {
+    execute(args, &mut io::stdout().lock())
+}
+
+fn execute(args: TsdbArgs, out: &mut dyn Write) -> Result<(), TsdbError> {
+    match args.command {
+        TsdbCommand::Inspect { target, json } => {
+            let report = Report::of(&read(&target)?);
+            let written = if json { report.write_json(out) } else { report.write_tables(out) };
+            written.map_err(TsdbError::Output)
+        }
+        TsdbCommand::Verify { target } => {
+            let read = read(&target)?;
+            let report = Report::of(&read);
+            report.write_findings(out).map_err(TsdbError::Output)?;
+            match report.damage_count() {
+                0 => Ok(()),
+                count => Err(TsdbError::Damaged { path: read.directory.path, count }),
+            }
+        }
+    }
+}
+
+/// A data directory that was read, still locked.
+struct Surveyed {
+    directory: ReadOnlyDirectory,
+    key: Result<(), DirectoryError>,
+    shards: Vec<ShardSurvey>,
+}
+
+fn read(target: &Target) -> Result<Surveyed, TsdbError> {
+    let directory = ReadOnlyDirectory::open(&target.path, target.force)?;
+    let key = directory.check_key();
+    let folders: Vec<_> = (0..directory.shards).map(|shard| ShardFolders::new(&directory.path, shard)).collect();
+    // Nothing is written, so how writes become durable does not matter.
+    let config = ThreadConfig { name: "tsdb".to_owned(), cpu: None, durable: DurableWay::WriteThenFlush };
+    let thread = portable::run(config, |runtime| async move {
+        let mut shards = Vec::new();
+        for folders in &folders {
+            shards.push(survey(&runtime, folders).await?);
+        }
+        Ok::<_, FileError>(shards)
+    });
+    let shards = thread.map_err(TsdbError::Thread)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    Ok(Surveyed { directory, key, shards })
+}

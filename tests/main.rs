@@ -1,0 +1,8 @@
+//! End-to-end tests: the real binary on loopback, with free ports and folders of its own, and real peers beside it.
+
+mod api;
+mod harness;
+mod peers;
+mod restart;
+mod start;
+mod write;
