@@ -9,8 +9,8 @@ use model::{METRIC_NAME, MatchOp, Matcher, labels::is_plain_label_name};
 
 use crate::{
     ast::{
-        Aggregate, At, Binary, Cardinality, Duration, DurationExpr, Expr, ExprKind, MatrixSelector, Modifiers,
-        NumberLiteral, Subquery, UnaryOp, VectorMatching, VectorSelector,
+        Aggregate, At, Binary, BinaryOp, Cardinality, Duration, DurationExpr, Expr, ExprKind, MatrixSelector,
+        Modifiers, NumberLiteral, Subquery, UnaryOp, VectorMatching, VectorSelector,
     },
     parser::quote::quote,
 };
@@ -52,7 +52,14 @@ impl Display for NumberLiteral {
 impl Display for Binary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let return_bool = if self.return_bool { " bool" } else { "" };
-        write!(f, "{} {}{return_bool}", self.left, self.op.as_str())?;
+        // A sign binds less tightly than `^`: in "+Inf ^ a" it would be that of the power.
+        match self.left.kind {
+            ExprKind::Number(NumberLiteral { value: f64::INFINITY, .. }) if self.op == BinaryOp::Pow => {
+                f.write_str("Inf")?
+            }
+            _ => self.left.fmt(f)?,
+        }
+        write!(f, " {}{return_bool}", self.op.as_str())?;
         if let Some(matching) = &self.matching {
             matching.fmt(f)?;
         }
@@ -343,6 +350,9 @@ mod tests {
             ("foo[max_of(1,-step()+1h)]", "foo[max_of(1, -step() + 1h)]"),
             ("1e3 * 0x10", "1000 * 16"),
             ("-Inf", "-Inf"),
+            ("inf * 2 ^ inf", "+Inf * 2 ^ +Inf"),
+            ("2 ^ inf ^ foo", "2 ^ Inf ^ foo"),
+            ("+inf ^ foo", "+Inf ^ foo"),
             ("foo > 90m", "foo > 1h30m"),
             ("- -5m", "5m"),
             ("foo * -0s", "foo * -0s"),
