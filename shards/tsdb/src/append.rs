@@ -1,10 +1,10 @@
 //! The write path inside a shard: from a decoded request to the head and the log batch.
 //!
-//! Known series are found in batches with the next step's cache lines prefetched; only a miss parses, checks, sorts and interns
+//! Known series are found with the cache lines of the next ones prefetched; only a miss parses, checks, sorts and interns
 //! labels. A bad sample is counted and its neighbours go on. Rules of time are Prometheus 3's without an out-of-order window.
 
 use codec::prefetch::prefetch_read;
-use model::{METRIC_NAME, SeriesEntry, WriteBatch};
+use model::{METRIC_NAME, SeriesEntry, SeriesId, WriteBatch};
 
 use crate::{
     SeriesRef,
@@ -14,10 +14,9 @@ use crate::{
     wal::LogBatch,
 };
 
-/// Series looked up together: enough to hide memory latency, few enough for the prefetched lines to stay in L1.
-const GROUP: usize = 32;
-
-/// Series by which the prefetch of chunk memory runs ahead of the append.
+/// Series by which each prefetch runs ahead of the append: enough to hide the memory's latency, few enough for the lines to stay in L1.
+const SLOTS_AHEAD: usize = 32;
+const LINES_AHEAD: usize = 16;
 const BLOCKS_AHEAD: usize = 4;
 
 /// Times that are accepted, both inclusive; the same for all shards of the process, read once per batch.
@@ -191,8 +190,8 @@ impl Head {
         let mut appender =
             Appender { head: self, batch, columns, window, quota, log, outcome: AppendOutcome::default() };
         match members {
-            Members::All => appender.append_groups(|at| at as u32, columns.series.len()),
-            Members::Some(list) => appender.append_groups(|at| list[at], list.len()),
+            Members::All => appender.append_each(|at| at as u32, columns.series.len()),
+            Members::Some(list) => appender.append_each(|at| list[at], list.len()),
         }
         appender.outcome
     }
@@ -236,30 +235,40 @@ struct Appender<'a> {
 }
 
 impl Appender<'_> {
-    fn append_groups(&mut self, entry_at: impl Fn(usize) -> u32, count: usize) {
+    /// Three looks ahead of each append, so that memory is asked for long before it is needed: where the search for the identity
+    /// starts, the line that the search finds, the block that the line points to.
+    fn append_each(&mut self, entry_at: impl Fn(usize) -> u32, count: usize) {
         self.log.reserve(self.columns.times.len());
-        let mut guesses = [None; GROUP];
-        for start in (0..count).step_by(GROUP) {
-            let group = start..(start + GROUP).min(count);
-            for at in group.clone() {
-                self.head.table.prefetch(self.columns.series[entry_at(at) as usize].id);
-            }
-            guesses[group.len()..].fill(None);
-            for (guess, at) in guesses.iter_mut().zip(group.clone()) {
-                *guess = self.head.table.guess(self.columns.series[entry_at(at) as usize].id);
-                if let Some(series) = *guess {
-                    let (page, place) = self.head.lines.place(series.index());
-                    prefetch_read(page, place);
-                }
-            }
-            for (place, at) in group.enumerate() {
-                // The lines are here by now, so what they point to can be asked for.
-                if let Some(&Some(series)) = guesses.get(place + BLOCKS_AHEAD) {
-                    self.head.bits.prefetch(self.head.lines.get(series.index()));
-                }
-                self.append_series(entry_at(at), guesses[place]);
-            }
+        let id_at = |columns: &Columns<'_>, at: usize| columns.series[entry_at(at) as usize].id;
+        let mut guesses = [None; LINES_AHEAD];
+        for at in 0..SLOTS_AHEAD.min(count) {
+            self.head.table.prefetch(id_at(&self.columns, at));
         }
+        for at in 0..LINES_AHEAD.min(count) {
+            guesses[at] = self.guess(id_at(&self.columns, at));
+        }
+        for at in 0..count {
+            if at + SLOTS_AHEAD < count {
+                self.head.table.prefetch(id_at(&self.columns, at + SLOTS_AHEAD));
+            }
+            let next = if at + LINES_AHEAD < count { self.guess(id_at(&self.columns, at + LINES_AHEAD)) } else { None };
+            let guess = std::mem::replace(&mut guesses[at % LINES_AHEAD], next);
+            if let Some(series) = guesses[(at + BLOCKS_AHEAD) % LINES_AHEAD] {
+                self.head.bits.prefetch(self.head.lines.get(series.index()));
+            }
+            self.append_series(entry_at(at), guess);
+        }
+    }
+
+    /// Where a series probably is; its line is asked for.
+    #[inline(always)]
+    fn guess(&self, id: SeriesId) -> Option<SeriesRef> {
+        let guess = self.head.table.guess(id);
+        if let Some(series) = guess {
+            let (page, place) = self.head.lines.place(series.index());
+            prefetch_read(page, place);
+        }
+        guess
     }
 
     #[inline]

@@ -112,7 +112,7 @@ impl Columns {
     #[inline]
     pub(super) fn finish_series(
         &mut self,
-        series: &OpenSeries,
+        series: OpenSeries,
         id: SeriesId,
         limits: &DecodeLimits,
     ) -> Result<(), DecodeError> {
@@ -135,7 +135,7 @@ impl Columns {
 
     /// Leaves a series out, with its samples.
     #[cold]
-    pub(super) fn reject_series(&mut self, series: &OpenSeries, reason: RejectReason) {
+    pub(super) fn reject_series(&mut self, series: OpenSeries, reason: RejectReason) {
         self.count_unstored(series, None);
         self.rejections.series += 1;
         self.rejections.samples += (self.times.len() - series.samples_start) as u64;
@@ -145,7 +145,7 @@ impl Columns {
         self.walked += 1;
     }
 
-    fn count_unstored(&mut self, series: &OpenSeries, entry: Option<SeriesEntry>) {
+    fn count_unstored(&mut self, series: OpenSeries, entry: Option<SeriesEntry>) {
         let without_samples = entry.map(|entry| SeriesEntry { samples_end: entry.samples_start, ..entry });
         let unstored = &mut self.unstored;
         unstored.histograms += series.histograms;
@@ -159,26 +159,29 @@ impl Columns {
     }
 
     /// Adds a piece of label bytes to a series' own: joined in place when it follows the last one, else gathered aside.
+    ///
+    /// Ranges go in and out by value: one whose address is taken lives in memory, and is read back as a whole while the stores of
+    /// its halves are still under way, which stalled each series for longer than the rest of its walk took.
     #[inline]
-    pub(super) fn extend_labels(&mut self, labels: &mut LabelRange, buffer: &[u8], start: usize, end: usize) {
+    pub(super) fn join_labels(&mut self, labels: LabelRange, buffer: &[u8], start: usize, end: usize) -> LabelRange {
         if labels.start == labels.end {
-            *labels = LabelRange { start, end };
+            LabelRange { start, end }
         } else if labels.end == start {
-            labels.end = end;
+            LabelRange { end, ..labels }
         } else {
-            self.gather(labels, buffer, start, end);
+            self.gather(labels, buffer, start, end)
         }
     }
 
     #[cold]
-    fn gather(&mut self, labels: &mut LabelRange, buffer: &[u8], start: usize, end: usize) {
+    fn gather(&mut self, mut labels: LabelRange, buffer: &[u8], start: usize, end: usize) -> LabelRange {
         if labels.start < self.side_start {
             let at = self.side_start + self.side.len();
             self.side.extend_from_slice(&buffer[labels.start..labels.end]);
             labels.start = at;
         }
         self.side.extend_from_slice(&buffer[start..end]);
-        labels.end = self.side_start + self.side.len();
+        LabelRange { end: self.side_start + self.side.len(), ..labels }
     }
 
     /// The label bytes of a range, wherever they are.
@@ -211,7 +214,7 @@ pub(super) struct LabelRange {
 }
 
 /// A series while its message is walked.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct OpenSeries {
     pub(super) samples_start: usize,
     pub(super) labels: LabelRange,

@@ -61,10 +61,10 @@ fn walk_series(
         walk_field(&mut message, key, &mut sum, &mut series, limits, columns)?;
     }
     if sum.labels > limits.labels_per_series_max {
-        columns.reject_series(&series, RejectReason::TooManyLabels { bound: limits.labels_per_series_max });
+        columns.reject_series(series, RejectReason::TooManyLabels { bound: limits.labels_per_series_max });
         return Ok(());
     }
-    columns.finish_series(&series, sum.id, limits)
+    columns.finish_series(series, sum.id, limits)
 }
 
 /// The identity so far.
@@ -114,7 +114,7 @@ fn take_plain_labels(
         sum.add(part);
     }
     if message.at() > start {
-        columns.extend_labels(&mut series.labels, message.buffer(), start, message.at());
+        series.labels = columns.join_labels(series.labels, message.buffer(), start, message.at());
     }
 }
 
@@ -132,7 +132,7 @@ fn walk_field(
         LABEL => {
             let (name, value) = label::read(message.message()?)?;
             sum.add(hash(key, message.buffer(), name, value));
-            columns.extend_labels(&mut series.labels, message.buffer(), start, message.at());
+            series.labels = columns.join_labels(series.labels, message.buffer(), start, message.at());
         }
         SAMPLE => {
             let (time, value) = sample::read(message.message()?, sample::FIELDS_V1)?;
