@@ -3,9 +3,11 @@
 //! Known series are found with the cache lines of the next ones prefetched; only a miss parses, checks, sorts and interns
 //! labels. A bad sample is counted and its neighbours go on. Rules of time are Prometheus 3's without an out-of-order window.
 
-use codec::prefetch::prefetch_read;
-use model::{METRIC_NAME, SeriesEntry, SeriesId, WriteBatch};
+mod lookahead;
 
+use model::{METRIC_NAME, SeriesEntry, WriteBatch};
+
+use self::lookahead::Lookahead;
 use crate::{
     SeriesRef,
     head::{Head, SealedChunk},
@@ -13,11 +15,6 @@ use crate::{
     limits::{CHUNK_BITS_MAX, LABELS_PER_SERIES_MAX, SAMPLES_PER_CHUNK, WINDOW_MS},
     wal::LogBatch,
 };
-
-/// Series by which each prefetch runs ahead of the append: enough to hide the memory's latency, few enough for the lines to stay in L1.
-const SLOTS_AHEAD: usize = 32;
-const LINES_AHEAD: usize = 16;
-const BLOCKS_AHEAD: usize = 4;
 
 /// Times that are accepted, both inclusive; the same for all shards of the process, read once per batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,47 +232,22 @@ struct Appender<'a> {
 }
 
 impl Appender<'_> {
-    /// Three looks ahead of each append, so that memory is asked for long before it is needed: where the search for the identity
-    /// starts, the line that the search finds, the block that the line points to.
     fn append_each(&mut self, entry_at: impl Fn(usize) -> u32, count: usize) {
         self.log.reserve(self.columns.times.len());
-        let id_at = |columns: &Columns<'_>, at: usize| columns.series[entry_at(at) as usize].id;
-        let mut guesses = [None; LINES_AHEAD];
-        for at in 0..SLOTS_AHEAD.min(count) {
-            self.head.table.prefetch(id_at(&self.columns, at));
-        }
-        for at in 0..LINES_AHEAD.min(count) {
-            guesses[at] = self.guess(id_at(&self.columns, at));
-        }
+        let series = self.columns.series;
+        let id_at = |at: usize| (at < count).then(|| series[entry_at(at) as usize].id);
+        let mut lookahead = Lookahead::start(self.head, id_at);
         for at in 0..count {
-            if at + SLOTS_AHEAD < count {
-                self.head.table.prefetch(id_at(&self.columns, at + SLOTS_AHEAD));
-            }
-            let next = if at + LINES_AHEAD < count { self.guess(id_at(&self.columns, at + LINES_AHEAD)) } else { None };
-            let guess = std::mem::replace(&mut guesses[at % LINES_AHEAD], next);
-            if let Some(series) = guesses[(at + BLOCKS_AHEAD) % LINES_AHEAD] {
-                self.head.bits.prefetch(self.head.lines.get(series.index()));
-            }
-            self.append_series(entry_at(at), guess);
+            let number = entry_at(at);
+            let known = lookahead.find(self.head, at, series[number as usize].id, id_at);
+            self.append_series(number, known);
         }
-    }
-
-    /// Where a series probably is; its line is asked for.
-    #[inline(always)]
-    fn guess(&self, id: SeriesId) -> Option<SeriesRef> {
-        let guess = self.head.table.guess(id);
-        if let Some(series) = guess {
-            let (page, place) = self.head.lines.place(series.index());
-            prefetch_read(page, place);
-        }
-        guess
     }
 
     #[inline]
-    fn append_series(&mut self, number: u32, guess: Option<SeriesRef>) {
+    fn append_series(&mut self, number: u32, known: Option<SeriesRef>) {
         let entry = self.columns.series[number as usize];
-        let guessed = guess.filter(|series| self.head.lines.get(series.index()).id == entry.id);
-        let series = match guessed {
+        let series = match known {
             Some(series) => series,
             None => match self.find_or_create(number, &entry) {
                 Some(series) => series,

@@ -27,4 +27,10 @@ impl SeriesRef {
     pub fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// The series that was made after this one, if there is one.
+    #[inline]
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
 }

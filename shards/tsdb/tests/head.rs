@@ -214,8 +214,36 @@ fn steps() -> impl Strategy<Value = Vec<(Rows, bool)>> {
     prop::collection::vec((prop::collection::vec((0u8..40, samples), 0..30), any::<bool>()), 1..6)
 }
 
+/// Requests of a sender that keeps to its order of series but for some that go, come, repeat or change places.
+fn nearly_ordered_steps() -> impl Strategy<Value = Vec<(Rows, bool)>> {
+    let edits = prop::collection::vec((0usize..200, 0u8..4, 200u8..=255), 0..8);
+    prop::collection::vec(edits, 1..6).prop_map(|steps| {
+        let rows = |(step, edits): (usize, Vec<(usize, u8, u8)>)| {
+            let mut order: Vec<u8> = (0..200).collect();
+            for (place, edit, newcomer) in edits {
+                let place = place.min(order.len() - 1);
+                match edit {
+                    0 => drop(order.remove(place)),
+                    1 => order.insert(place, newcomer),
+                    2 => order.insert(place, order[place]),
+                    _ => order.swap(place, 0),
+                }
+            }
+            let sample = |series: u8| (START + 1000 * step as i64, (f64::from(series) + step as f64).to_bits());
+            (order.into_iter().map(|series| (series, vec![sample(series)])).collect(), false)
+        };
+        steps.into_iter().enumerate().map(rows).collect()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_broken_order_of_series_misplaces_no_sample(steps in nearly_ordered_steps()) {
+        let bench = run(steps);
+        prop_assert_eq!(bench.samples(&[], ALL_TIME), bench.model);
+    }
 
     #[test]
     fn accepted_samples_come_back(steps in steps()) {

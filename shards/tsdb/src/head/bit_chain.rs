@@ -45,6 +45,11 @@ impl BitChain {
         let slot = self.blocks.get_mut(block as usize - 1);
         self.free = slot.previous;
         *slot = Block { words: [0; WORDS], previous };
+        // Which block is free next is written in that block, and it was last touched when it became free.
+        if self.free != 0 {
+            let (page, place) = self.blocks.place(self.free as usize - 1);
+            prefetch_read(page, place);
+        }
         block
     }
 
