@@ -166,7 +166,8 @@ fn variance(values: &[f64]) -> f64 {
     variance.value()
 }
 
-/// Sum and mean. Where windows overlap much and no sum can overflow, partial sums are kept instead of adding up anew.
+/// Sum and mean. Where windows overlap much and no sum can be rounded, partial sums are kept instead of adding up anew: a rounded
+/// sum depends on the order of its parts, and the answer has to be the reference's to the bit.
 struct SumOverTime {
     is_mean: bool,
     sliding: SlidingSum,
@@ -178,7 +179,7 @@ const SLIDING_OVERLAP_MIN: i64 = 4;
 impl Kernel for SumOverTime {
     fn run(&mut self, samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>) {
         let overlaps = windows.len() > 1 && windows.range / windows.grid.step.max(1) >= SLIDING_OVERLAP_MIN;
-        if overlaps && cannot_overflow(samples.values) {
+        if overlaps && sums_are_exact(samples.values) {
             let is_mean = self.is_mean;
             self.sliding.clear();
             each_window(samples, windows, |step, _, window| {
@@ -196,10 +197,12 @@ impl Kernel for SumOverTime {
     }
 }
 
-fn cannot_overflow(values: &[f64]) -> bool {
-    // Also false for NaN, which the partial sums would carry out of its window.
-    let limit = f64::MAX / (values.len() as f64 + 1.0) / 2.0;
-    values.iter().all(|value| value.abs() <= limit)
+/// Whether all partial sums, in any order, are whole numbers that a float has exactly. Counters and sizes mostly are.
+fn sums_are_exact(values: &[f64]) -> bool {
+    const EXACT_MAX: f64 = (1_u64 << 53) as f64;
+    // Also false for NaN.
+    values.iter().all(|value| value.trunc() == *value)
+        && values.iter().map(|value| value.abs()).sum::<f64>() <= EXACT_MAX
 }
 
 fn mean(values: &[f64]) -> f64 {
