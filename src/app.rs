@@ -78,6 +78,7 @@ impl From<StartError> for ServeError {
 }
 
 pub(crate) fn serve(command: ServeCommand) -> Result<(), ServeError> {
+    use_small_pages();
     logging::start(command.flags.log_level, command.flags.log_format);
     tracing::info!(version = version::VERSION, revision = version::REVISION, "Millrace starts");
     warn_of_flags(&command);
@@ -101,6 +102,12 @@ pub(crate) fn serve(command: ServeCommand) -> Result<(), ServeError> {
     // What is still running by now had its time; a query that hangs must not keep the process.
     runtime.shutdown_background();
     served
+}
+
+/// A shard that touches a huge page for the first time stands still until two megabytes are zeroed, which requests feel, and the
+/// heads of the allocator's pages are spread so thinly that huge ones hold a third more memory. A kernel that refuses costs that.
+fn use_small_pages() {
+    drop(rustix::thread::disable_transparent_huge_pages(true));
 }
 
 /// A CPU that is gone costs speed, not correctness.
