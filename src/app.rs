@@ -107,7 +107,7 @@ pub(crate) fn serve(command: ServeCommand) -> Result<(), ServeError> {
 /// A shard that touches a huge page for the first time stands still until two megabytes are zeroed, which requests feel, and the
 /// heads of the allocator's pages are spread so thinly that huge ones hold a third more memory. A kernel that refuses costs that.
 fn use_small_pages() {
-    drop(rustix::thread::disable_transparent_huge_pages(true));
+    let _refused = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// A CPU that is gone costs speed, not correctness.

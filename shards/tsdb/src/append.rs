@@ -12,7 +12,7 @@ use crate::{
     SeriesRef,
     head::{Head, SealedChunk},
     index::{PairError, PairRef},
-    limits::{CHUNK_BITS_MAX, LABELS_PER_SERIES_MAX, SAMPLES_PER_CHUNK, WINDOW_MS},
+    limits::{FIRST_CHUNK_SAMPLES_MIN, LABELS_PER_SERIES_MAX, SAMPLES_PER_CHUNK, WINDOW_MS},
     wal::LogBatch,
 };
 
@@ -313,6 +313,11 @@ impl Window {
     }
 }
 
+/// Samples in the first chunk of a series in a window: another number for each neighbour, so that they are not full together.
+fn first_chunk_capacity(series: SeriesRef) -> u16 {
+    SAMPLES_PER_CHUNK - (series.0 % u32::from(SAMPLES_PER_CHUNK - FIRST_CHUNK_SAMPLES_MIN + 1)) as u16
+}
+
 impl Head {
     /// Appends one sample; `Ok(false)` if it was there already.
     #[inline]
@@ -334,11 +339,7 @@ impl Head {
             };
         }
         window.check(time)?;
-        if line.count == 0
-            || u16::from(line.count) == SAMPLES_PER_CHUNK
-            || line.bit_length >= CHUNK_BITS_MAX
-            || !self.chunk_window.holds_both(line.time, time)
-        {
+        if line.is_full() || !self.chunk_window.holds_both(line.time, time) {
             self.begin_chunk(series, time)?;
         }
         self.lines.get_mut(series.index()).encode(&mut self.bits, time, value);
@@ -370,9 +371,9 @@ impl Head {
     #[cold]
     fn begin_chunk(&mut self, series: SeriesRef, time: i64) -> Result<(), Rejection> {
         let line = self.lines.get(series.index());
-        let is_full = u16::from(line.count) == SAMPLES_PER_CHUNK || line.bit_length >= CHUNK_BITS_MAX;
         self.chunk_window = ChunkWindow::around(time);
-        if line.count > 0 && !is_full && self.chunk_window.holds_both(line.time, time) {
+        let goes_on = line.has_samples && self.chunk_window.holds_both(line.time, time);
+        if goes_on && !line.is_full() {
             return Ok(());
         }
         if !self.sealed.reach(time) {
@@ -382,6 +383,8 @@ impl Head {
             return Err(Rejection::ShardFull);
         }
         self.seal_open_chunk(series);
+        let capacity = if goes_on { SAMPLES_PER_CHUNK } else { first_chunk_capacity(series) };
+        self.lines.get_mut(series.index()).capacity = capacity as u8;
         self.chunks_created += 1;
         self.widen_times(time, time);
         Ok(())

@@ -153,6 +153,7 @@ impl Head {
         line.value = image.value;
         if let Some(open) = &image.open {
             line.count = open.count;
+            line.capacity = SAMPLES_PER_CHUNK as u8;
             line.delta = open.delta;
             line.leading = open.leading;
             line.trailing = open.trailing;

@@ -4,9 +4,17 @@
 /// spans 20 minutes.
 pub const SAMPLES_PER_CHUNK: u16 = 120;
 
-/// Bits after which a chunk is sealed although it holds fewer samples: 512 bytes. Values without any pattern take 8 to 9 bytes a
-/// sample; without this bound a million such series would hold half a gigabyte more of open chunks.
-pub const CHUNK_BITS_MAX: u16 = 512 * 8;
+/// Fewest samples that the first chunk of a series in a window is sealed with. Series that begin together would otherwise be full
+/// together, all of them, and one pass in 120 over the series would take several times as long as the others.
+pub const FIRST_CHUNK_SAMPLES_MIN: u16 = 64;
+
+/// Bits a sample, over a whole chunk, from which on a chunk is sealed with fewer samples: at 120 samples that is 510 bytes. Values
+/// without any pattern take 8 to 9 bytes a sample; without this bound a million such series would hold half a gigabyte more of
+/// open chunks.
+pub const CHUNK_BITS_PER_SAMPLE: u16 = 34;
+
+/// Bits from which on any chunk is full.
+pub const CHUNK_BITS_MAX: u16 = SAMPLES_PER_CHUNK * CHUNK_BITS_PER_SAMPLE;
 
 /// Length of a head window in milliseconds; no chunk crosses its border, so that a block can be cut by copying chunks.
 pub const WINDOW_MS: i64 = 2 * 60 * 60 * 1000;

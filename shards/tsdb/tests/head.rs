@@ -456,6 +456,23 @@ fn an_old_first_sample_stops_nobody() {
     assert_eq!(restored.samples(&[], ALL_TIME), bench.samples(&[], ALL_TIME));
 }
 
+/// Goal: series that began together are not sealed together, so no request pays for all of them; in a new window neither.
+#[test]
+fn few_chunks_are_full_at_once() {
+    let mut bench = Bench::new();
+    for start in [START, START + 7_200_000] {
+        for pass in 0..300 {
+            let rows: Rows = (0..114).map(|series| (series, vec![(start + pass * 1000, 1)])).collect();
+            let before = bench.head.chunks_created();
+            assert_eq!(bench.append(&rows, false).stored, 114);
+            let begun = bench.head.chunks_created() - before;
+            assert!(begun <= if pass == 0 { 114 } else { 2 }, "{begun} chunks begun in pass {pass}");
+        }
+    }
+    let sealed_and_open = bench.head.chunks_created();
+    assert!((2 * 114 * 3..=2 * 114 * 4).contains(&sealed_and_open), "{sealed_and_open} chunks");
+}
+
 fn record(kind: u8, numbers: &[u64], rest: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     numbers.iter().for_each(|&number| codec::varint::put_unsigned(&mut body, number));

@@ -9,7 +9,7 @@ use codec::gorilla::XorState;
 use model::SeriesId;
 
 use super::{BitChain, ChainSink, bit_chain::BlockRef};
-use crate::limits::WINDOW_MS;
+use crate::limits::{CHUNK_BITS_PER_SAMPLE, WINDOW_MS};
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
@@ -28,6 +28,8 @@ pub(crate) struct HotLine {
     pub(crate) bit_length: u16,
     /// Samples in the open chunk.
     pub(crate) count: u8,
+    /// Samples with which the open chunk is full; zero if none is open.
+    pub(crate) capacity: u8,
     pub(crate) pending_bits: u8,
     pub(crate) leading: u8,
     pub(crate) trailing: u8,
@@ -43,6 +45,12 @@ const _: () = assert!(WINDOW_MS < u32::MAX as i64);
 impl HotLine {
     pub(crate) fn new(id: SeriesId) -> Self {
         Self { id, ..Self::default() }
+    }
+
+    /// Whether the next sample begins a chunk.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.count >= self.capacity || self.bit_length >= u16::from(self.capacity) * CHUNK_BITS_PER_SAMPLE
     }
 
     /// Appends a sample that belongs into the open chunk. The caller has checked that time moves forward and that the chunk
@@ -88,6 +96,7 @@ impl HotLine {
         self.bit_length = 0;
         self.tail = 0;
         self.count = 0;
+        self.capacity = 0;
         self.delta = 0;
         self.leading = 0;
         self.trailing = 0;
