@@ -11,7 +11,7 @@
 
 use std::{
     fmt,
-    ops::{Add, AddAssign},
+    ops::{Add, AddAssign, Sub},
 };
 
 /// Secret of one data directory.
@@ -134,6 +134,15 @@ impl AddAssign for SeriesId {
     #[inline]
     fn add_assign(&mut self, other: Self) {
         *self = *self + other;
+    }
+}
+
+impl Sub for SeriesId {
+    type Output = Self;
+
+    #[inline]
+    fn sub(self, other: Self) -> Self {
+        Self { low: self.low.wrapping_sub(other.low), high: self.high.wrapping_sub(other.high) }
     }
 }
 

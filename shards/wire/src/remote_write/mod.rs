@@ -8,6 +8,7 @@
 mod columns;
 pub mod encode;
 mod label;
+mod references;
 mod sample;
 mod v1;
 mod v2;

@@ -4,14 +4,15 @@
 //! Each symbol is hashed once per request, each label then costs one step that joins two hashes. Senders write the symbols
 //! before the series, so one walk does; a message that has them elsewhere, which is legal, is walked twice.
 
-use model::{IdentityKey, SeriesId};
+use model::IdentityKey;
 
 use super::{
     DecodeError, DecodeLimits, Limit,
-    columns::{Columns, OpenSeries, RejectReason, Symbol},
+    columns::{Columns, OpenSeries, Symbol},
+    references::{PreviousSeries, SymbolHashes},
     sample::{self, SAMPLE},
 };
-use crate::protobuf::{Malformed, Reader, Tag, WIRE_LENGTH, WIRE_VARINT};
+use crate::protobuf::{Reader, Tag, WIRE_LENGTH, WIRE_VARINT};
 
 pub(super) const SYMBOL: Tag = Tag::new(4, WIRE_LENGTH);
 pub(super) const TIMESERIES: Tag = Tag::new(5, WIRE_LENGTH);
@@ -102,10 +103,10 @@ fn walk_all_series(
     columns: &mut Columns,
     symbols: Symbols,
 ) -> Result<Walked, DecodeError> {
-    let mut memo = Memo::default();
+    let mut previous = PreviousSeries::default();
     while !request.is_empty() {
         match request.tag()? {
-            TIMESERIES => walk_series(request.message()?, key, &mut memo, limits, columns)?,
+            TIMESERIES => walk_series(request.message()?, key, &mut previous, limits, columns)?,
             SYMBOL if symbols == Symbols::BeforeSeries => return Ok(Walked::SymbolsBehind),
             SYMBOL => drop(request.message()?),
             other => request.skip_unknown(other, &[SYMBOL, TIMESERIES])?,
@@ -117,7 +118,7 @@ fn walk_all_series(
 fn walk_series(
     mut message: Reader<'_>,
     key: &IdentityKey,
-    memo: &mut Memo,
+    previous: &mut PreviousSeries,
     limits: &DecodeLimits,
     columns: &mut Columns,
 ) -> Result<(), DecodeError> {
@@ -132,7 +133,8 @@ fn walk_series(
         walk_field(&mut message, &mut series, limits, columns)?;
     }
     let mut references = columns.label_bytes(message.buffer(), series.labels);
-    match sum_references(&mut references, key, memo, &columns.symbols, limits)? {
+    let symbols = SymbolHashes { key, symbols: &columns.symbols };
+    match previous.sum(&mut references, symbols, limits.labels_per_series_max)? {
         Ok(id) => columns.finish_series(series, id, limits),
         Err(reason) => {
             // Behind a bad reference there may be bytes that are none, which is the request's fault and not the series'.
@@ -185,117 +187,6 @@ fn walk_field(
         other => message.skip_unknown(other, &[REFERENCES, METADATA, SAMPLE, HISTOGRAM, EXEMPLAR])?,
     }
     Ok(())
-}
-
-/// The last label seen at each place of a series, as it is encoded, with its part of the identity: neighbours share most of them, and
-/// comparing a word takes less than decoding two varints.
-struct Memo {
-    places: [Remembered; PLACES],
-}
-
-/// Labels beyond these are joined each time.
-const PLACES: usize = 32;
-
-#[derive(Clone, Copy)]
-struct Remembered {
-    /// Both references, zero bytes behind them.
-    bytes: u64,
-    /// Which of the eight bytes are theirs.
-    mask: u64,
-    length: usize,
-    part: SeriesId,
-}
-
-impl Default for Memo {
-    fn default() -> Self {
-        // Equal to no masked word.
-        let nothing = Remembered { bytes: u64::MAX, mask: 0, length: 0, part: SeriesId::default() };
-        Self { places: [nothing; PLACES] }
-    }
-}
-
-impl Memo {
-    /// Takes a label that is, byte by byte, the one remembered for its place.
-    #[inline(always)]
-    fn take(&self, references: &mut Reader<'_>, place: usize) -> Option<SeriesId> {
-        let known = self.places.get(place)?;
-        let word = u64::from_le_bytes(*references.buffer().get(references.at()..)?.first_chunk()?);
-        if word & known.mask != known.bytes || known.length > references.end() - references.at() {
-            return None;
-        }
-        references.advance_to(references.at() + known.length);
-        Some(known.part)
-    }
-
-    /// Remembers the label between two positions.
-    #[inline(always)]
-    fn keep(&mut self, place: usize, references: &Reader<'_>, start: usize, part: SeriesId) {
-        let length = references.at() - start;
-        let window = references.buffer().get(start..).and_then(<[u8]>::first_chunk);
-        if let (Some(known), Some(window), 1..=8) = (self.places.get_mut(place), window, length) {
-            let mask = u64::MAX >> (64 - 8 * length);
-            *known = Remembered { bytes: u64::from_le_bytes(*window) & mask, mask, length, part };
-        }
-    }
-}
-
-/// The identity behind a run of references. The outer error is about bytes, the inner about this series alone.
-#[inline(always)]
-fn sum_references(
-    references: &mut Reader<'_>,
-    key: &IdentityKey,
-    memo: &mut Memo,
-    symbols: &[Symbol],
-    limits: &DecodeLimits,
-) -> Result<Result<SeriesId, RejectReason>, Malformed> {
-    let mut id = SeriesId::default();
-    let mut labels = 0;
-    while !references.is_empty() {
-        let part = match memo.take(references, labels) {
-            Some(part) => part,
-            None => match take_label(references, key, memo, labels, symbols)? {
-                Ok(part) => part,
-                Err(reason) => return Ok(Err(reason)),
-            },
-        };
-        id += part;
-        labels += 1;
-    }
-    let bound = limits.labels_per_series_max;
-    Ok(if labels > bound as usize { Err(RejectReason::TooManyLabels { bound }) } else { Ok(id) })
-}
-
-/// A label that is not the remembered one.
-#[inline(always)]
-fn take_label(
-    references: &mut Reader<'_>,
-    key: &IdentityKey,
-    memo: &mut Memo,
-    place: usize,
-    symbols: &[Symbol],
-) -> Result<Result<SeriesId, RejectReason>, Malformed> {
-    let start = references.at();
-    let name = references.varint()?;
-    if references.is_empty() {
-        return Ok(Err(RejectReason::OddReferences));
-    }
-    let value = references.varint()?;
-    let part = join(key, symbols, name, value);
-    if let Ok(part) = part {
-        memo.keep(place, references, start, part);
-    }
-    Ok(part)
-}
-
-/// A label's part of the identity.
-#[inline(always)]
-fn join(key: &IdentityKey, symbols: &[Symbol], name: u64, value: u64) -> Result<SeriesId, RejectReason> {
-    let symbol = |reference: u64| {
-        let out_of_range = RejectReason::ReferenceOutOfRange { reference, symbols: symbols.len() as u32 };
-        usize::try_from(reference).ok().and_then(|position| symbols.get(position)).ok_or(out_of_range)
-    };
-    let (name, value) = (symbol(name)?, symbol(value)?);
-    Ok(if value.length == 0 { SeriesId::default() } else { key.pair(name.hash, value.hash) })
 }
 
 /// Visits the labels behind references that a walk has found to be sound.

@@ -150,10 +150,29 @@ prop_compose! {
 prop_compose! {
     fn request_two()(
         first in prop_oneof![9 => Just(vec![]), 1 => Just(b"a".to_vec())],
-        symbols in vec(text(), 23),
+        // With more than 128 a reference may take one byte or two.
+        symbols in prop_oneof![3 => vec(text(), 23), 1 => vec(text(), 150)],
         series in vec(series_two(), 0..6),
+        // More references than are remembered from series to series.
+        long in prop_oneof![4 => Just(0usize), 1 => 60..150usize],
+        kin in vec(vec((any::<prop::sample::Index>(), any::<u64>()), 0..4), 8),
     ) -> RequestV2 {
-        RequestV2 { symbols: [first].into_iter().chain(symbols).collect(), series }
+        let symbols: Vec<_> = [first].into_iter().chain(symbols).collect();
+        let mut series = series;
+        if let Some(first) = series.first_mut() {
+            first.references.extend((0..2 * (long / 2) as u64).map(|at| at % symbols.len() as u64));
+        }
+        // Neighbours that differ in a few references, some out of range.
+        for changes in kin {
+            let Some(mut next) = series.last().cloned() else { break };
+            for (place, reference) in changes {
+                if !next.references.is_empty() {
+                    *place.get_mut(&mut next.references) = reference % (symbols.len() as u64 + 2);
+                }
+            }
+            series.push(next);
+        }
+        RequestV2 { symbols, series }
     }
 }
 
