@@ -9,8 +9,9 @@ folder=${FOLDER:-$(mktemp -d)}
 mkdir -p "$folder"
 source "$here/lib.sh"
 cd "$folder" || exit 1
-disk_mb=${DISK_MB:-320}
-ballast_mb=${BALLAST_MB:-120}
+# The ballast is the room of the second and third part, which is to outlast what a fast machine writes in them.
+disk_mb=${DISK_MB:-600}
+ballast_mb=${BALLAST_MB:-400}
 disk=$folder/disk
 trap 'kill_server; umount "$disk" 2>/dev/null' EXIT
 ((EUID == 0)) || fail "mounting a file system needs root"
@@ -30,12 +31,13 @@ flaw() {
 
 loads=0
 logs=()
-# Writes for $1 over protocol $2 to port $3, $4 times again what is refused; always newer than the load before.
+# Writes for $1 over protocol $2 to port $3, $4 times again what is refused; always newer than the load before, and never an hour
+# behind the single samples of now.
 load() {
     local name=$folder/load-$loads address=$ingest
     [[ $3 == api ]] && address=$api
     "$loader" load --url "http://$address/api/v1/write" --protocol "$2" --series 20000 --values random --step 100ms \
-        --start $(($(date +%s%3N) - 6600000 + loads * 600000)) --samples-per-series 6000 --duration "$1" --retries "${4:-0}" \
+        --start $(($(date +%s%3N) - 3300000 + loads * 600000)) --samples-per-series 6000 --duration "$1" --retries "${4:-0}" \
         --timeout 20s --verify-log "$name.log" >"$name.json" 2>"$name.err"
     report=$name.json
     [[ $(wc -l <"$name.log") -gt 1 ]] && logs+=("$name.log")

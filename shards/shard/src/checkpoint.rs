@@ -36,6 +36,9 @@ pub(crate) struct CheckpointState {
     pub(crate) replayed_log_bytes: u64,
 }
 
+/// A checkpoint that failed is tried again after this part of the log that the first one waits for.
+const RETRY_PART: u64 = 16;
+
 /// Why a checkpoint was given up; the next one tries again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -53,6 +56,8 @@ pub(crate) struct Checkpointing {
     running: Cell<bool>,
     log_bytes_min: u64,
     log_bytes_at_last: Cell<u64>,
+    /// Log after which one that failed is tried again, and not before.
+    retry_at: Cell<Option<u64>>,
     rotation_wanted: Cell<bool>,
     rotated: RefCell<Option<Result<(u64, u64), CheckpointError>>>,
     chunk_sync_wanted: Cell<bool>,
@@ -67,6 +72,7 @@ impl Checkpointing {
             state: Cell::new(state),
             running: Cell::new(false),
             log_bytes_at_last: Cell::new(0),
+            retry_at: Cell::new(None),
             rotation_wanted: Cell::new(false),
             rotated: RefCell::new(None),
             chunk_sync_wanted: Cell::new(false),
@@ -79,12 +85,21 @@ impl Checkpointing {
     pub(crate) fn is_due(&self, log_bytes: u64) -> bool {
         let (numerator, denominator) = CHECKPOINT_LOG_SHARE;
         let share = self.state.get().last_bytes * numerator / denominator;
-        let log_bytes = log_bytes + self.state.get().replayed_log_bytes;
-        log_bytes >= self.log_bytes_at_last.get() + self.log_bytes_min.max(share)
+        let due_at = || self.log_bytes_at_last.get() + self.log_bytes_min.max(share);
+        match self.retry_at.get() {
+            Some(retry_at) => log_bytes >= retry_at,
+            None => log_bytes + self.state.get().replayed_log_bytes >= due_at(),
+        }
     }
 
     pub(crate) fn begun_at(&self, log_bytes: u64) {
         self.log_bytes_at_last.set(log_bytes);
+        self.retry_at.set(None);
+    }
+
+    /// Until a checkpoint succeeds the log takes up room, which may be what this one lacked.
+    fn failed_at(&self, log_bytes: u64) {
+        self.retry_at.set(Some(log_bytes + self.log_bytes_min / RETRY_PART));
     }
 
     /// Claims the right to make a checkpoint; `false` while another is being made.
@@ -142,6 +157,7 @@ impl<R: Runtime> Core<R> {
             Err(error) => {
                 tracing::warn!(shard = self.number, %error, "a checkpoint failed; the log stays until one succeeds");
                 self.counters.borrow_mut().checkpoint_failures += 1;
+                self.checkpointing.failed_at(self.counters.borrow().log_device_bytes);
                 // The number is not used again, so that nothing half-written is taken for something else.
                 let state = self.checkpointing.state.get();
                 self.checkpointing.state.set(CheckpointState { next_number: number + 1, ..state });

@@ -29,6 +29,8 @@ pub(crate) struct Log<R: Runtime> {
     next_number: u64,
     next_frame: u64,
     buffer: AlignedBuffer,
+    /// The last frame could not be written, not to a fresh segment either.
+    is_refused: bool,
     pub(crate) bytes: LogBytes,
     pub(crate) write_failures: u64,
 }
@@ -58,6 +60,7 @@ impl<R: Runtime> Log<R> {
             next_number,
             next_frame,
             buffer: AlignedBuffer::default(),
+            is_refused: false,
             bytes: LogBytes::default(),
             write_failures: 0,
         }
@@ -80,11 +83,15 @@ impl<R: Runtime> Log<R> {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.write_failures += 1;
-                tracing::warn!(shard = self.shard, %error, "write of a log frame failed; trying a fresh segment");
+                // The same frame is tried again and again, and once is enough to say why.
+                if !std::mem::replace(&mut self.is_refused, true) {
+                    tracing::warn!(shard = self.shard, %error, "write of a log frame failed; trying a fresh segment");
+                }
                 self.segment = None;
                 self.write_buffer().await?
             }
         };
+        self.is_refused = false;
         self.next_frame += 1;
         self.bytes.payload += payload.len() as u64;
         self.bytes.padding += padding as u64;
@@ -142,8 +149,13 @@ impl<R: Runtime> Log<R> {
 
     /// For a frame that is larger than a segment: a batch may be.
     async fn enlarge(&self, spare: Spare<R>, bytes: u64) -> Result<Spare<R>, FileError> {
-        spare.file.allocate(bytes).await.map_err(FileError::new("allocate space for", &spare.path))?;
-        Ok(Spare { bytes, ..spare })
+        match spare.file.allocate(bytes).await {
+            Ok(()) => Ok(Spare { bytes, ..spare }),
+            Err(error) => {
+                self.spares.remove(&spare.path).await;
+                Err(FileError::new("allocate space for", &spare.path)(error))
+            }
+        }
     }
 }
 

@@ -308,18 +308,26 @@ impl<R: Runtime> Core<R> {
     }
 }
 
-/// Writes extents as they fill up; tries again what fails.
+/// Writes extents as they fill up; tries again what fails, and says so once.
 async fn run_chunk_writer<R: Runtime>(core: Rc<Core<R>>, mut writer: ChunkWriter<R>) {
+    let mut is_refused = false;
     loop {
         core.chunks_ready.wait().await;
         loop {
             let next = core.head.borrow_mut().extent().next_to_write();
             let Some(extent) = next else { break };
             match writer.write(&extent).await {
-                Ok(()) => core.head.borrow_mut().extent().written(&extent),
+                Ok(()) => {
+                    core.head.borrow_mut().extent().written(&extent);
+                    if std::mem::take(&mut is_refused) {
+                        tracing::info!(shard = core.number, "sealed chunks go to the disk again");
+                    }
+                }
                 Err(error) => {
                     core.head.borrow_mut().extent().failed(&extent);
-                    tracing::warn!(shard = core.number, %error, "sealed chunks wait for the disk");
+                    if !std::mem::replace(&mut is_refused, true) {
+                        tracing::warn!(shard = core.number, %error, "sealed chunks wait for the disk");
+                    }
                     core.checkpointing.chunk_write_failed(&error);
                     core.runtime.sleep(DISK_RETRY).await;
                 }

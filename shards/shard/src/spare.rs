@@ -3,16 +3,22 @@
 //! Writing to space that was never written costs several times as much per commit, and filling a segment takes longer than a
 //! commit may. So the next segment is filled in the background, and segments that a checkpoint has made superfluous are used
 //! again under a new name: frames in them carry old numbers, which a replay passes over.
+//!
+//! On a disk without room for a whole segment a small one does: the commits that it takes keep the shard going until a checkpoint
+//! gives back the room of all segments before it.
 
 use std::{cell::RefCell, path::PathBuf, rc::Rc};
 
-use runtime::{Disk, File, OpenMode, Runtime};
+use runtime::{Disk, File, OpenMode, Runtime, SECTOR_BYTES};
 
 use crate::{
     frames::FileError,
     names::{ShardFolders, numbers},
     signal::Waiters,
 };
+
+/// A small segment is this part of a whole one.
+const SMALL_PART: u64 = 8;
 
 /// At most one segment waits.
 pub(crate) struct Spares<R: Runtime> {
@@ -70,7 +76,7 @@ impl<R: Runtime> Spares<R> {
         self.changed.until(|| self.try_take()).await
     }
 
-    /// Keeps a superfluous segment for later use. `false` if one waits already.
+    /// Keeps a superfluous segment for later use, or removes it if it is a small one. `false` if one waits already.
     pub(crate) async fn recycle(&self, segment: PathBuf) -> bool {
         let Some(number) = self.claim() else { return false };
         let path = self.folders.spare_segment(number);
@@ -79,8 +85,14 @@ impl<R: Runtime> Spares<R> {
             Ok(()) => self.open(path).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = &opened {
-            tracing::warn!(%error, "a log segment can't be used again");
+        match &opened {
+            Ok(small) if small.bytes < self.bytes => {
+                self.remove(&small.path).await;
+                self.give_up(number);
+                return true;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "a log segment can't be used again"),
         }
         let kept = opened.is_ok();
         self.settle(number, opened);
@@ -119,14 +131,17 @@ impl<R: Runtime> Spares<R> {
     async fn make(&self, number: u64) -> Result<Spare<R>, FileError> {
         let path = self.folders.spare_segment(number);
         let disk = self.runtime.disk();
-        let file = disk.open(&path, OpenMode::CreateDurable).await.map_err(FileError::new("create", &path))?;
-        match file.allocate(self.bytes).await {
-            Ok(()) => Ok(Spare { file, path, bytes: self.bytes }),
-            Err(error) => {
-                // A half-filled segment would take up room that a full disk lacks.
-                self.remove(&path).await;
-                Err(FileError::new("allocate space for", &path)(error))
+        let mut bytes = self.bytes;
+        loop {
+            let file = disk.open(&path, OpenMode::CreateDurable).await.map_err(FileError::new("create", &path))?;
+            let Err(error) = file.allocate(bytes).await else { return Ok(Spare { file, path, bytes }) };
+            // A half-filled segment would take up room that a full disk lacks.
+            self.remove(&path).await;
+            let error = FileError::new("allocate space for", &path)(error);
+            if !error.is_disk_full() || bytes < self.bytes {
+                return Err(error);
             }
+            bytes = (self.bytes / SMALL_PART).next_multiple_of(SECTOR_BYTES as u64);
         }
     }
 
@@ -146,13 +161,19 @@ impl<R: Runtime> Spares<R> {
                 true
             }
             _ => {
-                self.state.replace(State::Empty { next_number: number });
+                self.give_up(number);
                 false
             }
         }
     }
 
-    async fn remove(&self, path: &std::path::Path) {
+    /// Takes back a claim.
+    fn give_up(&self, number: u64) {
+        self.state.replace(State::Empty { next_number: number });
+        self.changed.wake_all();
+    }
+
+    pub(crate) async fn remove(&self, path: &std::path::Path) {
         if let Err(error) = self.runtime.disk().remove(path).await {
             tracing::warn!(path = %path.display(), %error, "a superfluous log segment stays");
         }
