@@ -62,6 +62,8 @@ pub(crate) enum ServeError {
     Listen(#[from] ListenError),
     #[error("--storage.tsdb.path: {0}; give this user write permission there, or another folder")]
     NotWritable(FileError),
+    #[error("--storage.tsdb.path: {0}; make room there, or name a folder on another disk")]
+    NoRoom(FileError),
     #[error("start the data plane: {0}")]
     DataPlane(StartError),
     #[error("start the threads of the control plane: {0}")]
@@ -71,6 +73,7 @@ pub(crate) enum ServeError {
 impl From<StartError> for ServeError {
     fn from(error: StartError) -> Self {
         match error {
+            StartError::Directory(DirectoryError::File(error)) if error.is_disk_full() => Self::NoRoom(error),
             StartError::Directory(DirectoryError::File(error)) => Self::NotWritable(error),
             other => Self::DataPlane(other),
         }
