@@ -176,7 +176,7 @@ impl Reader<'_> {
         let data = match chunk {
             SelectedChunk::Copied { start, length } => &part.bytes[start as usize..][..length as usize],
             SelectedChunk::Sealed(sealed) => {
-                let read = self.files.read(shard, part.series[position], sealed.address, &mut self.buffer);
+                let read = self.files.read(shard, part.tags[position], sealed.address, &mut self.buffer);
                 read.map_err(|error| SourceError::Storage(error.to_string()))?
             }
         };

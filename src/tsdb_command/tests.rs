@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use clap::Parser;
 use model::OwnedBatch;
-use shard::{directory::DataDirectory, names::ShardFolders};
+use shard::{
+    directory::DataDirectory,
+    names::{Numbered, ShardFolders},
+};
 use tsdb::{
     Head, Limits, Members, SeriesQuota, SeriesRef, Window,
     checkpoint::{CheckpointEnd, DefinitionsMark},
@@ -38,6 +41,10 @@ fn command(folder: &Path, args: &[&str]) -> (Result<(), TsdbError>, String) {
 
 const START: i64 = 1_700_000_000_000;
 
+fn numbered(number: u64) -> Numbered {
+    Numbered { generation: 0, number }
+}
+
 /// A directory with a checkpoint, its series log, sealed chunks, and a log behind it; written frame by frame as a shard does.
 fn written_directory() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -50,7 +57,7 @@ fn written_directory() -> tempfile::TempDir {
     let end = head.definitions_mark();
     let mut definitions = Vec::new();
     assert_eq!(head.put_definitions(DefinitionsMark::default(), end, &mut definitions), end);
-    write_frames(&folders.series_log(0), FileKind::SeriesLog, 0, 0, &[definitions], 0);
+    write_frames(&folders.series_log(numbered(0)), FileKind::SeriesLog, 0, 0, &[definitions], 0);
     let (mut images, mut last) = (Vec::new(), Vec::new());
     head.put_slice(SeriesRef(0), SeriesRef(end.next_series), &mut images);
     let checkpoint_end = CheckpointEnd {
@@ -59,9 +66,10 @@ fn written_directory() -> tempfile::TempDir {
         definitions: end,
         min_time: head.min_time(),
         max_time: head.max_time(),
+        floor: head.floor(),
     };
     head.put_end(&checkpoint_end, &mut last);
-    write_frames(&folders.checkpoint(0), FileKind::Checkpoint, 0, 0, &[images, last], 0);
+    write_frames(&folders.checkpoint(numbered(0)), FileKind::Checkpoint, 0, 0, &[images, last], 0);
     head.extent().finish_extent();
     let mut chunks = chunk_file::file_header(0, 0);
     while let Some(extent) = head.extent().next_to_write() {
@@ -160,7 +168,7 @@ fn missing_files_are_damage_and_leftovers_are_not() {
     }
     let folder = written_directory();
     let folders = ShardFolders::new(folder.path(), 0);
-    fs::write(folders.checkpoint_draft(3), [7; 100]).expect("written");
+    fs::write(folders.checkpoint_draft(numbered(3)), [7; 100]).expect("written");
     fs::write(folders.spare_segment(3), [7; 100]).expect("written");
     let mut tail = fs::read(folders.chunk_file(0)).expect("readable");
     tail.resize(tail.len() + SECTOR, 9);

@@ -5,7 +5,7 @@ use model::{IdentityKey, OwnedBatch};
 use tsdb::{
     Head, Limits, Members, SeriesQuota, SeriesRef, Window,
     checkpoint::{CheckpointEnd, DefinitionsMark},
-    chunk_file::{self, EntryError, ExtentBuilder, check_any_entry, check_entry, check_file_header},
+    chunk_file::{self, EntryError, ExtentBuilder, SeriesTag, check_any_entry, check_entry, check_file_header},
     head::HeapBytes,
     select::{Progress, SelectedChunk, Selecting, Selection, TimeRange, Wanted},
     wal::{FileHeader, FileKind, LogBatch, Records, SECTOR, Scan, Scanner, frame_header},
@@ -227,7 +227,7 @@ pub fn chunk_entries(input: &[u8]) {
         offset += chunk_file::ENTRY_HEADER_BYTES;
         let Ok((series, data)) = check_any_entry(entry) else { continue };
         assert_eq!(check_entry(entry, series), Ok(data));
-        assert_eq!(check_entry(entry, SeriesRef(series.0 ^ 1)), Err(EntryError::Series));
+        assert_eq!(check_entry(entry, SeriesTag(series.0 ^ 1)), Err(EntryError::Series));
         let (mut times, mut values) = (Vec::new(), Vec::new());
         gorilla::decode_into(data, &mut times, &mut values).ok();
         offset += data.len().next_multiple_of(16);
@@ -310,7 +310,14 @@ fn end_seeds() -> Vec<Vec<u8>> {
     let definitions = DefinitionsMark { next_pair: 300, next_series: 70_000 };
     let ends = [(0, None, None), (1 << 40, Some(START), Some(START + 1)), (u64::MAX, Some(i64::MIN), Some(i64::MAX))];
     let payload_of = |(number, min_time, max_time)| {
-        let end = CheckpointEnd { first_segment: number, first_frame: number, definitions, min_time, max_time };
+        let end = CheckpointEnd {
+            first_segment: number,
+            first_frame: number,
+            definitions,
+            min_time,
+            max_time,
+            floor: i64::MIN,
+        };
         let mut payload = Vec::new();
         head.put_end(&end, &mut payload);
         payload
@@ -322,7 +329,7 @@ fn entry_seeds() -> Vec<Vec<u8>> {
     let mut builder = ExtentBuilder::new(0);
     for count in [1, 2, 20, 120] {
         let samples: Vec<_> = (0..count).map(|at| (START + at * 15_000, (at as f64).to_bits())).collect();
-        builder.push(SeriesRef(count as u32), chunk_file::ENCODING_XOR, &gorilla::encode_chunk(&samples));
+        builder.push(SeriesTag(count as u32), chunk_file::ENCODING_XOR, &gorilla::encode_chunk(&samples));
     }
     builder.finish_extent();
     let extent = builder.next_to_write().expect("four chunks");

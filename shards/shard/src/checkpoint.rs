@@ -20,7 +20,7 @@ use crate::{
     frames::{FileError, FrameFile},
     handle::Refusal,
     limits::CHECKPOINT_LOG_SHARE,
-    names::numbers,
+    names::{Numbered, numbered, numbers},
     shard::Core,
     signal::Waiters,
 };
@@ -29,6 +29,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CheckpointState {
     pub(crate) next_number: u64,
+    /// Which the definitions below are of.
+    pub(crate) generation: u32,
     /// Definitions that the series logs have.
     pub(crate) definitions: DefinitionsMark,
     pub(crate) last_bytes: u64,
@@ -139,9 +141,14 @@ impl Checkpointing {
 impl<R: Runtime> Core<R> {
     /// Makes a checkpoint on demand.
     pub(crate) async fn checkpoint_now(self: Rc<Self>) -> Result<(), Refusal> {
-        self.checkpointing.changed.until(|| self.checkpointing.begin().then_some(())).await;
+        self.claim_checkpoint().await;
         self.checkpoint().await;
         Ok(())
+    }
+
+    /// Waits until no checkpoint is being made, and keeps others from beginning one.
+    pub(crate) async fn claim_checkpoint(&self) {
+        self.checkpointing.changed.until(|| self.checkpointing.begin().then_some(())).await;
     }
 
     /// Makes a checkpoint that [`Checkpointing::begin`] has allowed. A failure is logged and counted; the log then simply stays.
@@ -169,10 +176,17 @@ impl<R: Runtime> Core<R> {
     }
 
     async fn write_checkpoint(&self, number: u64) -> Result<CheckpointState, CheckpointError> {
+        let generation = self.head.borrow().generation();
+        if generation != self.checkpointing.state.get().generation {
+            // The log behind the checkpoint must not hold frames of the generation before.
+            let durable = self.commits.committed(self.number).await;
+            durable.map_err(|refusal| CheckpointError(refusal.to_string()))?;
+        }
+        let file = Numbered { generation, number };
         let (first_segment, first_frame) = self.rotate_log().await?;
         let definitions = self.head.borrow().definitions_mark();
-        let series_log_bytes = self.write_series_log(number, definitions).await?;
-        let mut draft = self.create(self.folders.checkpoint_draft(number), FileKind::Checkpoint, number).await?;
+        let series_log_bytes = self.write_series_log(file, definitions).await?;
+        let mut draft = self.create(self.folders.checkpoint_draft(file), FileKind::Checkpoint, number).await?;
         self.write_images(&mut draft, SeriesRef(definitions.next_series)).await?;
         self.sync_chunks().await?;
         let end = {
@@ -183,6 +197,7 @@ impl<R: Runtime> Core<R> {
                 definitions,
                 min_time: head.min_time(),
                 max_time: head.max_time(),
+                floor: head.floor(),
             }
         };
         let mut payload = Vec::new();
@@ -191,9 +206,9 @@ impl<R: Runtime> Core<R> {
         draft.sync().await?;
         let last_bytes = series_log_bytes + draft.bytes();
         drop(draft);
-        self.publish(number).await?;
-        self.remove_replaced(number, first_segment).await;
-        Ok(CheckpointState { next_number: number + 1, definitions, last_bytes, replayed_log_bytes: 0 })
+        self.publish(file).await?;
+        self.remove_replaced(file, first_segment).await;
+        Ok(CheckpointState { next_number: number + 1, generation, definitions, last_bytes, replayed_log_bytes: 0 })
     }
 
     async fn rotate_log(&self) -> Result<(u64, u64), CheckpointError> {
@@ -205,12 +220,14 @@ impl<R: Runtime> Core<R> {
     }
 
     /// Writes the definitions that are in no series log yet.
-    async fn write_series_log(&self, number: u64, end: DefinitionsMark) -> Result<u64, CheckpointError> {
-        let mut mark = self.checkpointing.state.get().definitions;
+    async fn write_series_log(&self, file: Numbered, end: DefinitionsMark) -> Result<u64, CheckpointError> {
+        let state = self.checkpointing.state.get();
+        let begun = state.generation == file.generation;
+        let mut mark = if begun { state.definitions } else { DefinitionsMark::default() };
         if mark == end {
             return Ok(0);
         }
-        let mut file = self.create(self.folders.series_log(number), FileKind::SeriesLog, number).await?;
+        let mut file = self.create(self.folders.series_log(file), FileKind::SeriesLog, file.number).await?;
         let mut payload = Vec::new();
         while mark != end {
             payload.clear();
@@ -255,25 +272,23 @@ impl<R: Runtime> Core<R> {
 
     /// Gives a draft its name. The series log's own name has to be durable before, or a crash could keep the one without the
     /// other.
-    async fn publish(&self, number: u64) -> Result<(), CheckpointError> {
+    async fn publish(&self, file: Numbered) -> Result<(), CheckpointError> {
         let (disk, root) = (self.runtime.disk(), &self.folders.root);
         disk.sync_directory(root).await.map_err(FileError::new("sync", root))?;
-        let (draft, path) = (self.folders.checkpoint_draft(number), self.folders.checkpoint(number));
+        let (draft, path) = (self.folders.checkpoint_draft(file), self.folders.checkpoint(file));
         disk.rename(&draft, &path).await.map_err(FileError::new("rename", &draft))?;
         disk.sync_directory(root).await.map_err(FileError::new("sync", root))?;
         Ok(())
     }
 
     /// What can't be removed is superfluous but harmless: the next checkpoint tries again.
-    async fn remove_replaced(&self, number: u64, first_segment: u64) {
+    async fn remove_replaced(&self, by: Numbered, first_segment: u64) {
         let disk = self.runtime.disk();
-        let mut replaced = Vec::new();
-        for name in disk.list(&self.folders.root).await.map(|names| numbers(&names, "checkpoint-")).unwrap_or_default()
-        {
-            if name < number {
-                replaced.push(self.folders.checkpoint(name));
-            }
-        }
+        let names = disk.list(&self.folders.root).await.unwrap_or_default();
+        let checkpoints = numbered(&names, "checkpoint-").into_iter().filter(|file| file.number < by.number);
+        let mut replaced: Vec<_> = checkpoints.map(|file| self.folders.checkpoint(file)).collect();
+        let series_logs = numbered(&names, "series-").into_iter().filter(|file| file.generation != by.generation);
+        replaced.extend(series_logs.map(|file| self.folders.series_log(file)));
         for name in disk.list(&self.folders.log).await.map(|names| numbers(&names, "")).unwrap_or_default() {
             if name < first_segment && !self.spares.recycle(self.folders.log_segment(name)).await {
                 replaced.push(self.folders.log_segment(name));
@@ -287,7 +302,7 @@ impl<R: Runtime> Core<R> {
     }
 
     async fn remove_draft(&self, number: u64) {
-        let path = self.folders.checkpoint_draft(number);
+        let path = self.folders.checkpoint_draft(Numbered { generation: self.head.borrow().generation(), number });
         if let Err(error) = self.runtime.disk().remove(&path).await
             && error.kind() != std::io::ErrorKind::NotFound
         {

@@ -9,7 +9,7 @@ use futures_channel::oneshot;
 use model::{IdentityKey, Matcher, WriteBatch};
 use runtime::mailbox::{Receiver, SendError, Sender, channel};
 use tsdb::{
-    AppendOutcome,
+    AppendOutcome, SeriesRef,
     select::{Cardinality, Selection, TimeRange, Wanted},
 };
 
@@ -30,6 +30,8 @@ pub enum Refusal {
     Fenced { shard: usize, reason: String },
     #[error("the selection is larger than the query's memory limit of {bytes_max} bytes")]
     SelectionTooLarge { bytes_max: usize },
+    #[error("shard {shard} has numbered its series anew since they were chosen")]
+    Renumbered { shard: usize },
     #[error("the server is stopping")]
     Stopping,
 }
@@ -47,6 +49,22 @@ pub(crate) enum Request {
         wanted: Wanted,
         bytes_max: usize,
         reply: oneshot::Sender<Result<Box<Selection>, Refusal>>,
+    },
+    /// The samples of series that a selection has named.
+    SelectChosen {
+        generation: u32,
+        series: Vec<SeriesRef>,
+        range: TimeRange,
+        reply: oneshot::Sender<Result<Box<Selection>, Refusal>>,
+    },
+    /// Makes everything durable that was appended before.
+    Flush {
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Forgets what is before a time, which a block has.
+    Truncate {
+        floor: i64,
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     Cardinality {
         reply: oneshot::Sender<Result<Cardinality, Refusal>>,
@@ -144,6 +162,33 @@ impl Handle {
             .ask_all(|reply| Request::Select { matchers: matchers.clone(), range, wanted, bytes_max, reply })
             .await?;
         Ok(selections.into_iter().map(|selection| *selection).collect())
+    }
+
+    /// The samples of series of one shard that a selection has named, by their numbers there.
+    pub async fn select_chosen(
+        &self,
+        shard: usize,
+        generation: u32,
+        series: Vec<SeriesRef>,
+        range: TimeRange,
+    ) -> Result<Selection, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(shard, Request::SelectChosen { generation, series, range, reply })?;
+        answer.await.unwrap_or(Err(Refusal::Stopping)).map(|selection| *selection)
+    }
+
+    /// Closes all times before a window's border: once this returns, every shard has what it will ever have there, durably.
+    pub async fn close_window(&self, end: i64) -> Result<(), Refusal> {
+        self.inner.shared.close_before(end);
+        self.ask_all(|reply| Request::Flush { reply }).await.map(drop)
+    }
+
+    /// Has every shard forget what is before a window's border. A block must have it, durably.
+    pub async fn truncate(&self, floor: i64) -> Result<(), Refusal> {
+        self.inner.shared.close_before(floor);
+        self.ask_all(|reply| Request::Truncate { floor, reply }).await?;
+        self.inner.shared.truncated(floor);
+        Ok(())
     }
 
     pub async fn cardinality(&self) -> Result<Vec<Cardinality>, Refusal> {

@@ -14,6 +14,7 @@ pub mod limits;
 mod local;
 mod log;
 pub mod names;
+mod pins;
 pub mod read;
 mod recovery;
 pub mod router;
@@ -24,6 +25,7 @@ mod spare;
 pub mod start;
 pub mod stats;
 pub mod survey;
+mod truncate;
 
 pub use handle::{Handle, Mailbox, Refusal};
 pub use recovery::OpenError;

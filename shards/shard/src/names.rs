@@ -1,6 +1,9 @@
 //! Names in a shard's folder. Numbers are padded, so that names sort as they count.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// The folders of one shard.
 #[derive(Clone, Debug)]
@@ -29,18 +32,49 @@ impl ShardFolders {
         self.chunks.join(format!("{number:06}"))
     }
 
-    pub fn checkpoint(&self, number: u64) -> PathBuf {
-        self.root.join(format!("checkpoint-{number:08}"))
+    pub fn checkpoint(&self, file: Numbered) -> PathBuf {
+        self.root.join(format!("checkpoint-{file}"))
     }
 
     /// A checkpoint that is not whole yet.
-    pub fn checkpoint_draft(&self, number: u64) -> PathBuf {
-        self.root.join(format!("checkpoint-{number:08}.tmp"))
+    pub fn checkpoint_draft(&self, file: Numbered) -> PathBuf {
+        self.root.join(format!("checkpoint-{file}.tmp"))
     }
 
-    pub fn series_log(&self, number: u64) -> PathBuf {
-        self.root.join(format!("series-{number:08}"))
+    pub fn series_log(&self, file: Numbered) -> PathBuf {
+        self.root.join(format!("series-{file}"))
     }
+}
+
+/// A file whose content means something within one generation of the head's numbers. The first generation is not written out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    pub generation: u32,
+    /// Counts on from generation to generation.
+    pub number: u64,
+}
+
+impl fmt::Display for Numbered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.generation > 0 {
+            write!(formatter, "{:08}-", self.generation)?;
+        }
+        write!(formatter, "{:08}", self.number)
+    }
+}
+
+/// The files whose names consist of a prefix, perhaps a generation, and a number; by number, ascending.
+pub(crate) fn numbered(names: &[String], prefix: &str) -> Vec<Numbered> {
+    let parse = |name: &String| {
+        let rest = name.strip_prefix(prefix)?;
+        let (generation, digits) = rest.split_once('-').unwrap_or(("0", rest));
+        let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        (all_digits(generation) && all_digits(digits)).then_some(())?;
+        Some(Numbered { generation: generation.parse().ok()?, number: digits.parse().ok()? })
+    };
+    let mut files: Vec<_> = names.iter().filter_map(parse).collect();
+    files.sort_unstable_by_key(|file| file.number);
+    files
 }
 
 /// The numbers of the names that consist of a prefix and a number, ascending.
@@ -53,4 +87,18 @@ pub(crate) fn numbers(names: &[String], prefix: &str) -> Vec<u64> {
         .collect();
     numbers.sort_unstable();
     numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_every_generation_read_back() {
+        let files = [(0, 3), (2, 4), (1, 123_456_789)].map(|(generation, number)| Numbered { generation, number });
+        let mut names: Vec<String> = files.iter().map(|file| format!("series-{file}")).collect();
+        names.extend(["series-x", "series-1-2-3", "series-00000001-", "checkpoint-00000009"].map(str::to_owned));
+        assert_eq!(numbered(&names, "series-"), files);
+        assert_eq!(names[0], "series-00000003", "as it was before there were generations");
+    }
 }

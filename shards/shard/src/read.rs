@@ -12,12 +12,11 @@ use std::{
 };
 
 use tsdb::{
-    SeriesRef,
-    chunk_file::{ENTRY_BYTES_MAX, EntryError, check_entry, check_file_header},
+    chunk_file::{ENTRY_BYTES_MAX, EntryError, SeriesTag, check_entry, check_file_header},
     head::ChunkAddress,
 };
 
-use crate::names::ShardFolders;
+use crate::{names::ShardFolders, shared::Shared};
 
 /// Files kept open at most; a read of another one closes all and begins anew.
 const OPEN_FILES_MAX: usize = 512;
@@ -25,7 +24,15 @@ const OPEN_FILES_MAX: usize = 512;
 /// The chunk files of all shards.
 pub struct ChunkFiles {
     folders: Vec<ShardFolders>,
-    open: Mutex<HashMap<(usize, u32), Arc<File>>>,
+    shared: Arc<Shared>,
+    open: Mutex<OpenFiles>,
+}
+
+#[derive(Default)]
+struct OpenFiles {
+    /// Files removed so far when these were opened: a number may since mean another file.
+    removed: u64,
+    files: HashMap<(usize, u32), Arc<File>>,
 }
 
 /// A chunk that can't be read: what is wrong, and where.
@@ -40,15 +47,16 @@ pub enum ReadError {
 }
 
 impl ChunkFiles {
-    pub fn new(data: &Path, shards: usize) -> Self {
-        Self { folders: (0..shards).map(|shard| ShardFolders::new(data, shard)).collect(), open: Mutex::default() }
+    pub fn new(data: &Path, shared: Arc<Shared>) -> Self {
+        let folders = (0..shared.shard_count()).map(|shard| ShardFolders::new(data, shard)).collect();
+        Self { folders, shared, open: Mutex::default() }
     }
 
     /// Reads a chunk's data into `buffer` and returns it, checked.
     pub fn read<'a>(
         &self,
         shard: usize,
-        series: SeriesRef,
+        tag: SeriesTag,
         address: ChunkAddress,
         buffer: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], ReadError> {
@@ -67,20 +75,24 @@ impl ChunkFiles {
             }
         }
         buffer.truncate(filled);
-        check_entry(buffer, series).map_err(|what| ReadError::Entry { path: path(), offset, what })
+        check_entry(buffer, tag).map_err(|what| ReadError::Entry { path: path(), offset, what })
     }
 
     fn file(&self, shard: usize, number: u32) -> Result<Arc<File>, ReadError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.get(&(shard, number)) {
+        let removed = self.shared.chunk_files_removed();
+        if std::mem::replace(&mut open.removed, removed) != removed {
+            open.files.clear();
+        }
+        if let Some(file) = open.files.get(&(shard, number)) {
             return Ok(file.clone());
         }
         let path = self.folders[shard].chunk_file(number);
         let file = open_checked(&path, number)?;
-        if open.len() >= OPEN_FILES_MAX {
-            open.clear();
+        if open.files.len() >= OPEN_FILES_MAX {
+            open.files.clear();
         }
-        Ok(open.entry((shard, number)).or_insert(Arc::new(file)).clone())
+        Ok(open.files.entry((shard, number)).or_insert(Arc::new(file)).clone())
     }
 }
 

@@ -10,14 +10,14 @@ use tsdb::{
     Head, Limits,
     checkpoint::CheckpointEnd,
     head::ChunkAddress,
-    wal::{FileKind, Records, Replayed, ScanError},
+    wal::{Contents, FileKind, Record, Records, Replayed, ScanError, generation_of},
 };
 
 use crate::{
     checkpoint::CheckpointState,
     chunk_writer::ChunkWriter,
     frames::{Damage, DamageKind, FileError, Found, FrameReader, LogOrder},
-    names::{ShardFolders, numbers},
+    names::{Numbered, ShardFolders, numbered, numbers},
     shared::Shared,
     stats::RecoveryStats,
 };
@@ -29,7 +29,7 @@ pub enum OpenError {
     File(#[from] FileError),
     #[error("{}: {error}; start it with the version that wrote it, or a newer one", path.display())]
     Newer { path: PathBuf, error: ScanError },
-    #[error("{}: all {} chunk file numbers are used; cut the head into blocks first", path.display(), ChunkAddress::FILES_MAX)]
+    #[error("{}: all {} chunk file numbers are used: start the version that wrote them and let it cut blocks first", path.display(), ChunkAddress::FILES_MAX)]
     ChunkFilesUsedUp { path: PathBuf },
 }
 
@@ -86,14 +86,16 @@ pub(crate) async fn recover<R: Runtime>(
         log_bytes: 0,
         chunks_refused: false,
     };
-    for number in numbers(&root_names, "series-") {
-        recovery.read_whole(folders.series_log(number), FileKind::SeriesLog, number).await?;
+    let checkpoints = numbered(&root_names, "checkpoint-");
+    let generation = recovery.generation(&checkpoints).await?;
+    for file in numbered(&root_names, "series-").into_iter().filter(|file| file.generation == generation) {
+        recovery.read_whole(folders.series_log(file), FileKind::SeriesLog, file.number).await?;
     }
-    let checkpoints = numbers(&root_names, "checkpoint-");
-    let end = recovery.read_checkpoints(&checkpoints).await?;
+    let of_generation: Vec<_> = checkpoints.into_iter().filter(|file| file.generation == generation).collect();
+    let end = recovery.read_checkpoints(&of_generation).await?;
     recovery.remove_orphans().await?;
     let next_segment = recovery.read_log(end).await?;
-    Ok(recovery.finish(&root_names, &checkpoints, end, next_segment, (runtime.monotonic() - start).as_secs_f64()))
+    Ok(recovery.finish(&root_names, generation, end, next_segment, (runtime.monotonic() - start).as_secs_f64()))
 }
 
 async fn make_folders<R: Runtime>(runtime: &R, folders: &ShardFolders) -> Result<(), FileError> {
@@ -125,11 +127,12 @@ async fn remove_drafts<R: Runtime>(runtime: &R, folders: &ShardFolders, names: &
 
 /// Chunk files are never written again after a restart: what a crash left at the end of one is unknown.
 async fn first_chunk_file<R: Runtime>(runtime: &R, folders: &ShardFolders) -> Result<u32, OpenError> {
-    let used = numbers(&list(runtime, &folders.chunks).await?, "").last().map_or(0, |last| last + 1);
-    if used + 1 >= u64::from(ChunkAddress::FILES_MAX) {
-        return Err(OpenError::ChunkFilesUsedUp { path: folders.chunks.clone() });
-    }
-    Ok(used as u32)
+    let used = numbers(&list(runtime, &folders.chunks).await?, "");
+    let behind_last = used.last().map_or(0, |last| last + 1);
+    let mut free =
+        (0..u64::from(ChunkAddress::FILES_MAX)).map(|step| (behind_last + step) % ChunkAddress::FILES_MAX as u64);
+    let first = free.find(|number| !used.contains(number));
+    first.map(|number| number as u32).ok_or_else(|| OpenError::ChunkFilesUsedUp { path: folders.chunks.clone() })
 }
 
 impl<R: Runtime> Recovery<'_, R> {
@@ -168,11 +171,43 @@ impl<R: Runtime> Recovery<'_, R> {
         Ok(end)
     }
 
+    /// The generation to start from: the newest with a whole checkpoint, or the newest. More than one is there only if a crash came
+    /// between the first checkpoint of a generation and the removal of what it replaces.
+    async fn generation(&mut self, checkpoints: &[Numbered]) -> Result<u32, OpenError> {
+        let newest = checkpoints.last().map_or(0, |file| file.generation);
+        if checkpoints.iter().all(|file| file.generation == newest) {
+            return Ok(newest);
+        }
+        for &file in checkpoints.iter().rev() {
+            if self.is_whole(file).await? {
+                return Ok(file.generation);
+            }
+        }
+        Ok(newest)
+    }
+
+    async fn is_whole(&self, file: Numbered) -> Result<bool, OpenError> {
+        let path = self.folders.checkpoint(file);
+        let mut reader = FrameReader::open(self.runtime, path, FileKind::Checkpoint, file.number).await?;
+        loop {
+            match reader.next(0).await {
+                Found::Frame { offset, .. } => {
+                    let mut records = Records::of(reader.payload(offset)).flatten();
+                    if records.any(|record| CheckpointEnd::decode(record).is_some()) {
+                        return Ok(true);
+                    }
+                }
+                Found::Damaged { .. } | Found::Unreadable { .. } => {}
+                Found::End => return Ok(false),
+            }
+        }
+    }
+
     /// Reads checkpoints from the newest on, until one is whole. What a damaged one still gives is kept; older ones fill up.
-    async fn read_checkpoints(&mut self, numbers: &[u64]) -> Result<Option<CheckpointEnd>, OpenError> {
-        for &number in numbers.iter().rev() {
-            let path = self.folders.checkpoint(number);
-            if let Some(end) = self.read_whole(path, FileKind::Checkpoint, number).await? {
+    async fn read_checkpoints(&mut self, files: &[Numbered]) -> Result<Option<CheckpointEnd>, OpenError> {
+        for &file in files.iter().rev() {
+            let path = self.folders.checkpoint(file);
+            if let Some(end) = self.read_whole(path, FileKind::Checkpoint, file.number).await? {
                 return Ok(Some(end));
             }
         }
@@ -234,14 +269,27 @@ impl<R: Runtime> Recovery<'_, R> {
 
     async fn apply(&mut self, reader: &FrameReader<R>, offset: u64) -> Option<CheckpointEnd> {
         let mut end = None;
-        for record in Records::of(reader.payload(offset)) {
+        let payload = reader.payload(offset);
+        let entered = self.head.enter_generation(generation_of(payload));
+        if let Err(error) = entered {
+            self.replayed.samples_lost += samples_in(payload);
+            self.report(&reader.path, offset, error.into());
+            return None;
+        }
+        for record in Records::of(payload) {
             let applied = record.and_then(|record| {
                 end = CheckpointEnd::decode(record).or(end);
                 self.head.replay(record)
             });
             match applied {
                 Ok(replayed) => self.replayed.add(replayed),
-                Err(error) => self.report(&reader.path, offset, error.into()),
+                Err(error) => {
+                    let is_end = error.ends_frame();
+                    self.report(&reader.path, offset, error.into());
+                    if is_end {
+                        break;
+                    }
+                }
             }
         }
         self.write_extents().await;
@@ -251,17 +299,16 @@ impl<R: Runtime> Recovery<'_, R> {
     /// Removes chunk files that no checkpoint refers to: the log has their samples, and the replay seals them again. Kept where
     /// damage was found, as what refers to them may be what is damaged.
     async fn remove_orphans(&mut self) -> Result<(), OpenError> {
-        if !self.damage.is_empty() {
-            return Ok(());
-        }
-        let referenced = self.head.referenced_chunk_files();
-        for number in numbers(&list(self.runtime, &self.folders.chunks).await?, "") {
-            if u32::try_from(number).is_ok_and(|number| !referenced.contains(&number)) {
-                let path = self.folders.chunk_file(number as u32);
-                if let Err(error) = self.runtime.disk().remove(&path).await {
-                    tracing::warn!(path = %path.display(), %error, "a superfluous chunk file stays");
+        let names = list(self.runtime, &self.folders.chunks).await?;
+        for number in numbers(&names, "").into_iter().filter_map(|number| u32::try_from(number).ok()) {
+            if self.damage.is_empty() && !self.head.refers_to_chunk_file(number) {
+                let path = self.folders.chunk_file(number);
+                match self.runtime.disk().remove(&path).await {
+                    Ok(()) => continue,
+                    Err(error) => tracing::warn!(path = %path.display(), %error, "a superfluous chunk file stays"),
                 }
             }
+            self.head.extent().occupy([number]);
         }
         Ok(())
     }
@@ -309,14 +356,15 @@ impl<R: Runtime> Recovery<'_, R> {
     fn finish(
         self,
         root_names: &[String],
-        checkpoints: &[u64],
+        generation: u32,
         end: Option<CheckpointEnd>,
         next_segment: u64,
         seconds: f64,
     ) -> Recovered<R> {
         let drafts = root_names.iter().filter_map(|name| name.strip_suffix(".tmp").map(str::to_owned));
-        let drafts = numbers(&drafts.collect::<Vec<_>>(), "checkpoint-");
-        let used = checkpoints.iter().chain(&drafts).chain(&numbers(root_names, "series-")).max().copied();
+        let drafts = numbered(&drafts.collect::<Vec<_>>(), "checkpoint-");
+        let (checkpoints, series_logs) = (numbered(root_names, "checkpoint-"), numbered(root_names, "series-"));
+        let used = checkpoints.iter().chain(&drafts).chain(&series_logs).map(|file| file.number).max();
         let frames_damaged = self.damage.iter().filter(|damage| damage.what != DamageKind::TornTail).count() as u64;
         let stats = RecoveryStats {
             seconds,
@@ -329,6 +377,7 @@ impl<R: Runtime> Recovery<'_, R> {
         };
         self.shared.add_series(self.head.series_count() as u64);
         self.shared.widen_times(self.head.min_time(), self.head.max_time());
+        self.shared.close_before(self.head.floor());
         Recovered {
             head: self.head,
             chunk_writer: self.chunk_writer,
@@ -336,6 +385,7 @@ impl<R: Runtime> Recovery<'_, R> {
             next_frame: self.order.expected,
             checkpoint: CheckpointState {
                 next_number: used.map_or(0, |used| used + 1),
+                generation,
                 definitions: end.map(|end| end.definitions).unwrap_or_default(),
                 last_bytes: 0,
                 replayed_log_bytes: self.log_bytes,
@@ -344,4 +394,11 @@ impl<R: Runtime> Recovery<'_, R> {
             damage: self.damage,
         }
     }
+}
+
+/// Samples in a payload that can't be applied.
+fn samples_in(payload: &[u8]) -> u64 {
+    let records = Records::of(payload).flatten().filter(|record| matches!(record, Record::Samples(_)));
+    let contents = records.filter_map(|record| record.contents(&mut |_, _| ()).ok());
+    contents.map(|contents| if let Contents::Samples { samples } = contents { samples } else { 0 }).sum()
 }

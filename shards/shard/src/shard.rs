@@ -30,6 +30,7 @@ use crate::{
     },
     log::Log,
     names::ShardFolders,
+    pins::Pins,
     recovery::{OpenError, Recovered, recover},
     shared::{Quota, Shared},
     signal::Signal,
@@ -77,6 +78,7 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) commits: Commits,
     pub(crate) chunks_ready: Signal,
     pub(crate) checkpointing: Checkpointing,
+    pub(crate) pins: Pins,
     pub(crate) spares: Rc<Spares<R>>,
     pub(crate) counters: RefCell<ShardStats>,
     busy: Cell<Duration>,
@@ -131,10 +133,11 @@ impl<R: Runtime> Shard<R> {
             runtime: runtime.clone(),
             folders,
             shared,
+            batch: RefCell::new(LogBatch::new(recovered.head.generation())),
             head: RefCell::new(recovered.head),
-            batch: RefCell::default(),
             commits: Commits::default(),
             chunks_ready: Signal::default(),
+            pins: Pins::default(),
             checkpointing: Checkpointing::new(recovered.checkpoint, config.checkpoint_log_bytes_min),
             spares,
             counters: RefCell::new(ShardStats { recovery: recovered.stats, ..ShardStats::default() }),
@@ -185,6 +188,19 @@ impl<R: Runtime> Shard<R> {
                 let core = core.clone();
                 let selecting = Selecting::new(&matchers, range, wanted);
                 self.core.runtime.spawn(async move { answer(reply, core.select(selecting, bytes_max).await) });
+            }
+            Request::SelectChosen { generation, series, range, reply } => {
+                let core = core.clone();
+                let selecting = Selecting::chosen(generation, &series, range);
+                self.core.runtime.spawn(async move { answer(reply, core.select(selecting, usize::MAX).await) });
+            }
+            Request::Flush { reply } => {
+                let core = core.clone();
+                self.core.runtime.spawn(async move { answer(reply, core.commits.committed(core.number).await) });
+            }
+            Request::Truncate { floor, reply } => {
+                let core = core.clone();
+                self.core.runtime.spawn(async move { answer(reply, core.truncate(floor).await) });
             }
             Request::Cardinality { reply } => answer(reply, Ok(core.head.borrow().cardinality())),
             Request::Stats { reply } => answer(reply, Ok(core.stats())),
@@ -272,10 +288,12 @@ impl<R: Runtime> Core<R> {
     /// Selects in slices, letting other tasks run between them. The answer goes out when everything that it may show is
     /// durable.
     async fn select(&self, mut selecting: Selecting, bytes_max: usize) -> Result<Box<Selection>, Refusal> {
-        let selection = loop {
+        let pin = self.pins.pin();
+        let mut selection = loop {
             let progress = selecting.advance(&self.head.borrow());
             match progress {
                 Progress::Done(selection) => break selection,
+                Progress::Renumbered => return Err(Refusal::Renumbered { shard: self.number }),
                 Progress::More if selecting.heap_bytes() > bytes_max => {
                     return Err(Refusal::SelectionTooLarge { bytes_max });
                 }
@@ -289,6 +307,7 @@ impl<R: Runtime> Core<R> {
                 other => Err(other),
             })?;
         }
+        selection.pin = Some(pin);
         Ok(selection)
     }
 

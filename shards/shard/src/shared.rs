@@ -16,9 +16,13 @@ pub struct Shared {
     pub key: IdentityKey,
     head_max_time: AtomicI64,
     head_min_time: AtomicI64,
+    /// Earlier times are in blocks, or about to be: nothing is appended there any more.
+    closed_before: AtomicI64,
     series: AtomicU64,
     series_max: AtomicU64,
     ready: Vec<AtomicBool>,
+    /// Chunk files that were removed, by all shards. Their numbers are used again, so whoever keeps files open looks here.
+    chunk_files_removed: AtomicU64,
     /// Bytes of log that replays have read, and all that they have to.
     replay_bytes: AtomicU64,
     replay_bytes_total: AtomicU64,
@@ -30,9 +34,11 @@ impl Shared {
             key,
             head_max_time: AtomicI64::new(NO_TIME),
             head_min_time: AtomicI64::new(i64::MAX),
+            closed_before: AtomicI64::new(i64::MIN),
             series: AtomicU64::new(0),
             series_max: AtomicU64::new(series_max),
             ready: std::iter::repeat_with(|| AtomicBool::new(false)).take(shards).collect(),
+            chunk_files_removed: AtomicU64::new(0),
             replay_bytes: AtomicU64::new(0),
             replay_bytes_total: AtomicU64::new(0),
         }
@@ -41,7 +47,8 @@ impl Shared {
     /// The times that a batch may have, seen from a wall clock in milliseconds.
     pub fn window(&self, wall_clock_ms: i64) -> Window {
         let newest = self.head_max_time.load(Ordering::Relaxed);
-        let min_time = if newest == NO_TIME { i64::MIN } else { newest.saturating_sub(BEHIND_MS_MAX) };
+        let behind = if newest == NO_TIME { i64::MIN } else { newest.saturating_sub(BEHIND_MS_MAX) };
+        let min_time = behind.max(self.closed_before());
         Window { min_time, max_time: wall_clock_ms.saturating_add(FUTURE_MS_MAX) }
     }
 
@@ -51,6 +58,23 @@ impl Shared {
 
     pub fn head_min_time(&self) -> Option<i64> {
         Some(self.head_min_time.load(Ordering::Relaxed)).filter(|&time| time != i64::MAX)
+    }
+
+    /// Times that are closed for appending.
+    pub fn closed_before(&self) -> i64 {
+        self.closed_before.load(Ordering::Relaxed)
+    }
+
+    /// Closes earlier times. What a shard has begun to append may still get in; see [`crate::Handle::close_window`].
+    pub(crate) fn close_before(&self, time: i64) {
+        self.closed_before.fetch_max(time, Ordering::Relaxed);
+    }
+
+    /// The shards have forgotten what is before a time.
+    pub(crate) fn truncated(&self, floor: i64) {
+        if self.head_min_time().is_some() {
+            self.head_min_time.fetch_max(floor, Ordering::Relaxed);
+        }
     }
 
     pub fn series(&self) -> u64 {
@@ -84,6 +108,14 @@ impl Shared {
         (self.replay_bytes.load(Ordering::Relaxed), self.replay_bytes_total.load(Ordering::Relaxed))
     }
 
+    pub(crate) fn chunk_files_removed(&self) -> u64 {
+        self.chunk_files_removed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn chunk_file_removed(&self) {
+        self.chunk_files_removed.fetch_add(1, Ordering::Release);
+    }
+
     pub(crate) fn set_ready(&self, shard: usize) {
         self.ready[shard].store(true, Ordering::Release);
     }
@@ -106,6 +138,11 @@ impl Shared {
 
     pub(crate) fn add_replayed(&self, bytes: u64) {
         self.replay_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives the places of series that are gone back to the allowance.
+    pub(crate) fn remove_series(&self, count: u64) {
+        self.series.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Counts series that a replay brought back; they are never refused.

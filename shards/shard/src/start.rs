@@ -189,7 +189,7 @@ impl DataPlane {
 
     /// Reads sealed chunks.
     pub fn chunk_files(&self) -> ChunkFiles {
-        ChunkFiles::new(&self.directory.path, self.handle.shard_count())
+        ChunkFiles::new(&self.directory.path, self.handle.shared().clone())
     }
 
     /// Waits until every shard has replayed its log, or the first that can't.

@@ -17,7 +17,7 @@ use tsdb::{
 
 use crate::{
     frames::{DamageKind, FileError, Found, FrameReader, LogOrder},
-    names::{ShardFolders, numbers},
+    names::{Numbered, ShardFolders, numbered, numbers},
 };
 
 /// What stands in a shard's folder.
@@ -53,6 +53,8 @@ pub struct FrameFile {
     pub samples: u64,
     pub images: u64,
     pub end: Option<CheckpointEnd>,
+    /// Latest floor of the head that a record tells of: what is before it is in blocks.
+    pub floor: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -116,8 +118,17 @@ pub enum Fault {
 #[derive(Default)]
 struct InUse {
     end: Option<CheckpointEnd>,
-    /// Sealed chunks that it refers to, ascending: 8 bytes each.
-    chunks: Vec<(ChunkAddress, SeriesRef)>,
+    generation: u32,
+    /// Sealed chunks that it refers to, ascending.
+    chunks: Vec<Referenced>,
+}
+
+/// A chunk that a checkpoint refers to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Referenced {
+    address: ChunkAddress,
+    series: SeriesRef,
+    max_time: i64,
 }
 
 struct Survey<'a, R: Runtime> {
@@ -133,9 +144,13 @@ struct Survey<'a, R: Runtime> {
 pub async fn survey<R: Runtime>(runtime: &R, folders: &ShardFolders) -> Result<ShardSurvey, FileError> {
     let mut survey = Survey { runtime, folders, found: ShardSurvey::default() };
     let names = survey.list(&folders.root).await?;
-    let in_use = survey.checkpoints(&names).await?;
-    survey.series_logs(&names, in_use.end.as_ref()).await?;
+    let mut in_use = survey.checkpoints(&names).await?;
+    survey.series_logs(&names, &in_use).await?;
     survey.log(in_use.end.as_ref()).await?;
+    // What a block has may be gone.
+    let floors = survey.found.segments.iter().filter_map(|segment| segment.floor);
+    let floor = floors.chain(in_use.end.map(|end| end.floor)).max().unwrap_or(i64::MIN);
+    in_use.chunks.retain(|chunk| chunk.max_time >= floor);
     survey.chunk_files(&in_use.chunks).await?;
     for name in names.iter().filter(|name| name.starts_with("checkpoint-") && name.ends_with(".tmp")) {
         survey.leftover(folders.root.join(name)).await?;
@@ -162,12 +177,12 @@ impl<R: Runtime> Survey<'_, R> {
     /// All checkpoints, the newest first: the first that is whole counts, and what is wrong with older ones does not matter.
     async fn checkpoints(&mut self, names: &[String]) -> Result<InUse, FileError> {
         let mut in_use = InUse::default();
-        for &number in numbers(names, "checkpoint-").iter().rev() {
+        for &Numbered { generation, number } in numbered(names, "checkpoint-").iter().rev() {
             let mut chunks = Vec::new();
-            let path = self.folders.checkpoint(number);
+            let path = self.folders.checkpoint(Numbered { generation, number });
             let (file, faults) = self
                 .whole_file(path, FileKind::Checkpoint, number, &mut |contents, _| match contents {
-                    Seen::Chunk(address, series) => chunks.push((address, series)),
+                    Seen::Chunk(chunk) => chunks.push(chunk),
                     Seen::Definitions { .. } => {}
                 })
                 .await?;
@@ -179,7 +194,7 @@ impl<R: Runtime> Survey<'_, R> {
                 None if is_needed => self.report(&file.path, file.bytes, Fault::NoEnd),
                 Some(end) if is_needed => {
                     chunks.sort_unstable();
-                    in_use = InUse { end: Some(end), chunks };
+                    in_use = InUse { end: Some(end), generation, chunks };
                     self.found.checkpoint_in_use = Some(number);
                 }
                 _ => {}
@@ -192,11 +207,16 @@ impl<R: Runtime> Survey<'_, R> {
 
     /// Series logs matter as long as they define what the checkpoint counts on. One that a checkpoint did not live to use may be
     /// broken.
-    async fn series_logs(&mut self, names: &[String], end: Option<&CheckpointEnd>) -> Result<(), FileError> {
+    async fn series_logs(&mut self, names: &[String], in_use: &InUse) -> Result<(), FileError> {
         let (mut pairs, mut series) = (Vec::new(), Vec::new());
         let mut all_faults = Vec::new();
-        for number in numbers(names, "series-") {
-            let path = self.folders.series_log(number);
+        for log in numbered(names, "series-") {
+            let path = self.folders.series_log(log);
+            if log.generation != in_use.generation {
+                self.leftover(path).await?;
+                continue;
+            }
+            let number = log.number;
             let (file, faults) = self
                 .whole_file(path, FileKind::SeriesLog, number, &mut |seen, _| {
                     if let Seen::Definitions { pairs: more_pairs, series: more_series } = seen {
@@ -208,7 +228,7 @@ impl<R: Runtime> Survey<'_, R> {
             all_faults.extend(faults.into_iter().map(|(offset, fault)| (file.path.clone(), offset, fault)));
             self.found.series_logs.push(file);
         }
-        let mark = end.map(|end| end.definitions).unwrap_or_default();
+        let mark = in_use.end.map(|end| end.definitions).unwrap_or_default();
         let missing = (uncovered(&mut pairs, mark.next_pair), uncovered(&mut series, mark.next_series));
         let is_needed = missing != (0, 0);
         for (path, offset, fault) in all_faults {
@@ -316,25 +336,25 @@ impl<R: Runtime> Survey<'_, R> {
         }
     }
 
-    async fn chunk_files(&mut self, referenced: &[(ChunkAddress, SeriesRef)]) -> Result<(), FileError> {
+    async fn chunk_files(&mut self, referenced: &[Referenced]) -> Result<(), FileError> {
         let names = self.list(&self.folders.chunks).await?;
         let present = numbers(&names, "");
-        for group in referenced.chunk_by(|a, b| a.0.file() == b.0.file()) {
-            let (address, series) = group[0];
+        for group in referenced.chunk_by(|a, b| a.address.file() == b.address.file()) {
+            let Referenced { address, series, .. } = group[0];
             if !present.contains(&u64::from(address.file())) {
                 let path = self.folders.chunk_file(address.file());
                 self.report(&path, address.offset(), Fault::ChunkMissing(series.0));
             }
         }
         for number in present.into_iter().filter_map(|number| u32::try_from(number).ok()) {
-            let start = referenced.partition_point(|(address, _)| address.file() < number);
-            let end = referenced.partition_point(|(address, _)| address.file() <= number);
+            let start = referenced.partition_point(|chunk| chunk.address.file() < number);
+            let end = referenced.partition_point(|chunk| chunk.address.file() <= number);
             self.chunk_file(number, &referenced[start..end]).await?;
         }
         Ok(())
     }
 
-    async fn chunk_file(&mut self, number: u32, referenced: &[(ChunkAddress, SeriesRef)]) -> Result<(), FileError> {
+    async fn chunk_file(&mut self, number: u32, referenced: &[Referenced]) -> Result<(), FileError> {
         let path = self.folders.chunk_file(number);
         let bytes = self.read_chunk_file(&path, !referenced.is_empty()).await?;
         if let Err(what) = check_file_header(&bytes, number)
@@ -343,16 +363,16 @@ impl<R: Runtime> Survey<'_, R> {
             self.report(&path, 0, Fault::ChunkHeader(what));
         }
         let mut file = ChunkFile { path, bytes: bytes.len() as u64, ..ChunkFile::default() };
-        let mut expected = referenced.iter().map(|(address, series)| (address.offset() as usize, *series)).peekable();
+        let mut expected = referenced.iter().map(|chunk| (chunk.address.offset() as usize, chunk.series)).peekable();
         let mut offset = chunk_file::HEADER_BYTES;
         while offset < bytes.len() {
             // What the walk has passed without meeting it is not there.
             while let Some((passed, series)) = expected.next_if(|(passed, _)| *passed < offset) {
                 self.report(&file.path, passed as u64, Fault::ChunkMissing(series.0));
             }
-            let wanted = expected.next_if(|(at, _)| *at == offset).map(|(_, series)| series);
+            let wanted = expected.next_if(|(at, _)| *at == offset);
             file.chunks_referenced += u64::from(wanted.is_some());
-            match file.add_chunk(&bytes[offset..], wanted) {
+            match file.add_chunk(&bytes[offset..], wanted.is_some()) {
                 Ok(length) => offset += length,
                 Err(fault) => {
                     let next = expected.peek().map(|(at, _)| *at);
@@ -399,7 +419,7 @@ impl<R: Runtime> Survey<'_, R> {
 /// What a record tells a survey beside its counts.
 enum Seen {
     Definitions { pairs: Range<u32>, series: Range<u32> },
-    Chunk(ChunkAddress, SeriesRef),
+    Chunk(Referenced),
 }
 
 impl FrameFile {
@@ -414,7 +434,10 @@ impl FrameFile {
         let mut faults = Vec::new();
         for record in Records::of(payload) {
             self.records += 1;
-            let mut chunk_of = |series, chunk: tsdb::head::SealedChunk| see(Seen::Chunk(chunk.address, series), number);
+            let mut chunk_of = |series, chunk: tsdb::head::SealedChunk| {
+                let (address, max_time) = (chunk.address, chunk.max_time);
+                see(Seen::Chunk(Referenced { address, series, max_time }), number);
+            };
             match record.and_then(|record| record.contents(&mut chunk_of)) {
                 Ok(contents) => self.add_contents(contents, &mut |seen| see(seen, number)),
                 Err(error) => faults.push(error.into()),
@@ -436,21 +459,20 @@ impl FrameFile {
                 self.samples += open_samples;
             }
             Contents::CheckpointEnd(end) => self.end = Some(end),
+            Contents::Truncation { floor } => self.floor = self.floor.max(Some(floor)),
+            Contents::Renumbering { .. } | Contents::Generation(_) => {}
         }
     }
 }
 
 impl ChunkFile {
     /// Checks what stands at a place where a chunk or padding begins; returns how many bytes it takes.
-    fn add_chunk(&mut self, rest: &[u8], wanted: Option<SeriesRef>) -> Result<usize, Fault> {
+    fn add_chunk(&mut self, rest: &[u8], is_wanted: bool) -> Result<usize, Fault> {
         const UNIT: usize = ChunkAddress::UNIT as usize;
-        if wanted.is_none() && rest[..rest.len().min(UNIT)].iter().all(|&byte| byte == 0) {
+        if !is_wanted && rest[..rest.len().min(UNIT)].iter().all(|&byte| byte == 0) {
             return Ok(UNIT);
         }
-        let (series, data) = check_any_entry(rest)?;
-        if wanted.is_some_and(|wanted| wanted != series) {
-            return Err(EntryError::Series.into());
-        }
+        let (_, data) = check_any_entry(rest)?;
         let (mut times, mut values) = (Vec::new(), Vec::new());
         let samples = codec::gorilla::decode_into(data, &mut times, &mut values).map_err(Fault::ChunkBits)?;
         self.chunks += 1;

@@ -11,8 +11,7 @@ use model::{IdentityKey, Labels, Matcher, Sample, SeriesEntry, Timestamp, WriteB
 use runtime::{AlignedBuffer, Disk, File, OpenMode, Runtime};
 use shard::{Handle, Mailbox, Shard, ShardConfig, names::ShardFolders, router, shared::Shared};
 use tsdb::{
-    SeriesRef,
-    chunk_file::{ENTRY_BYTES_MAX, check_entry},
+    chunk_file::{ENTRY_BYTES_MAX, SeriesTag, check_entry},
     head::ChunkAddress,
     limits::BEHIND_MS_MAX,
     select::{self, SelectedChunk, TimeRange, Wanted},
@@ -241,7 +240,8 @@ impl ChunkReader<'_> {
                     let data = &selected.bytes[start as usize..(start + length) as usize];
                     gorilla::decode_into(data, &mut times, &mut values).map_err(|error| error.to_string())
                 }
-                SelectedChunk::Sealed(chunk) => match self.sealed(shard, series, chunk.address).await? {
+                SelectedChunk::Sealed(chunk) => match self.sealed(shard, selected.tags[position], chunk.address).await?
+                {
                     Ok(data) => gorilla::decode_into(&data, &mut times, &mut values).map_err(|error| error.to_string()),
                     Err(damage) => Err(damage),
                 },
@@ -260,7 +260,7 @@ impl ChunkReader<'_> {
     async fn sealed(
         &mut self,
         shard: usize,
-        series: SeriesRef,
+        tag: SeriesTag,
         address: ChunkAddress,
     ) -> Result<Result<Vec<u8>, String>, String> {
         let path = ShardFolders::new(Path::new(DATA), shard).chunk_file(address.file());
@@ -275,6 +275,6 @@ impl ChunkReader<'_> {
         }
         let (count, buffer) = self.open[&key].read_at(AlignedBuffer::zeroed(ENTRY_BYTES_MAX), address.offset()).await;
         let count = count.map_err(|error| format!("read {place}: {error}"))?;
-        Ok(check_entry(&buffer[..count], series).map(<[u8]>::to_vec).map_err(|error| format!("{place}: {error}")))
+        Ok(check_entry(&buffer[..count], tag).map(<[u8]>::to_vec).map_err(|error| format!("{place}: {error}")))
     }
 }

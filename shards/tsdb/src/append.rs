@@ -371,6 +371,11 @@ impl Head {
     #[cold]
     fn begin_chunk(&mut self, series: SeriesRef, time: i64) -> Result<(), Rejection> {
         let line = self.lines.get(series.index());
+        if let Some(revived) = &mut self.revived
+            && !line.is_alive(self.floor)
+        {
+            revived.push(series);
+        }
         self.chunk_window = ChunkWindow::around(time);
         let goes_on = line.has_samples && self.chunk_window.holds_both(line.time, time);
         if goes_on && !line.is_full() {
@@ -396,15 +401,26 @@ impl Head {
         if line.count == 0 {
             return;
         }
+        if !line.is_alive(self.floor) {
+            // A block has it.
+            self.drop_open_chunk(series);
+            return;
+        }
         let mut data = std::mem::take(&mut self.seal_buffer);
         data.clear();
         self.open_chunk(series, &mut data);
         let min_time = codec::varint::take_signed(&mut &data[2..]).expect("a chunk begins with its first time");
-        let address = self.extent.push(series, crate::chunk_file::ENCODING_XOR, &data);
+        let address = self.extent.push(line.id.into(), crate::chunk_file::ENCODING_XOR, &data);
         self.seal_buffer = data;
         self.sealed.add(series, SealedChunk { min_time, max_time: line.time, address });
+        self.drop_open_chunk(series);
+    }
+
+    /// Empties the open chunk of a series, whose bits are somewhere else or not wanted.
+    pub(crate) fn drop_open_chunk(&mut self, series: SeriesRef) {
+        let line = self.lines.get_mut(series.index());
         self.bits.release(line.tail);
-        self.lines.get_mut(series.index()).reset_chunk();
+        line.reset_chunk();
     }
 
     /// Appends the open chunk of a series, if it has samples, as a chunk of encoding 1.

@@ -15,7 +15,9 @@ use crate::{
     Head, SeriesRef,
     head::{ChunkAddress, SealedChunk},
     limits::{CHUNK_BITS_MAX, SAMPLES_PER_CHUNK, WINDOW_MS},
-    wal::{Record, RecordError, Replayed, put_checkpoint_end, put_definitions_of, put_images, take_u32},
+    wal::{
+        Record, RecordError, Replayed, put_checkpoint_end, put_definitions_of, put_generation, put_images, take_u32,
+    },
 };
 
 /// Payload bytes after which a slice ends.
@@ -39,6 +41,8 @@ pub struct CheckpointEnd {
     pub definitions: DefinitionsMark,
     pub min_time: Option<i64>,
     pub max_time: Option<i64>,
+    /// Times before it are in blocks.
+    pub floor: i64,
 }
 
 impl Head {
@@ -54,6 +58,7 @@ impl Head {
         to: DefinitionsMark,
         payload: &mut Vec<u8>,
     ) -> DefinitionsMark {
+        put_generation(payload, self.generation);
         let (next_pair, next_series) = put_definitions_of(
             payload,
             &self.index.pairs,
@@ -68,6 +73,7 @@ impl Head {
     /// Appends images of the series from `from` on to a payload, as many as a slice takes; returns the next one.
     pub fn put_slice(&self, from: SeriesRef, end: SeriesRef, payload: &mut Vec<u8>) -> SeriesRef {
         let mut next = from;
+        put_generation(payload, self.generation);
         put_images(payload, |body| {
             put_unsigned(body, u64::from(from.0));
             let count_at = body.len();
@@ -85,6 +91,7 @@ impl Head {
 
     /// Appends the record that makes a checkpoint count.
     pub fn put_end(&self, end: &CheckpointEnd, payload: &mut Vec<u8>) {
+        put_generation(payload, self.generation);
         put_checkpoint_end(payload, |body| {
             put_unsigned(body, end.first_segment);
             put_unsigned(body, end.first_frame);
@@ -94,6 +101,7 @@ impl Head {
             put_signed(body, end.min_time.unwrap_or_default());
             body.push(u8::from(end.max_time.is_some()));
             put_signed(body, end.max_time.unwrap_or_default());
+            put_signed(body, end.floor);
         });
     }
 
@@ -267,7 +275,10 @@ impl CheckpointEnd {
             let time = take_signed(body).ok()?;
             Some((is_some != 0).then_some(time))
         };
-        Some(Self { first_segment, first_frame, definitions, min_time: take_time()?, max_time: take_time()? })
+        let (min_time, max_time) = (take_time()?, take_time()?);
+        // Checkpoints of before there were blocks end here.
+        let floor = if body.is_empty() { i64::MIN } else { take_signed(body).ok()? };
+        Some(Self { first_segment, first_frame, definitions, min_time, max_time, floor })
     }
 }
 

@@ -4,11 +4,15 @@
 //! extent is on disk its bytes stay here, so a reader finds every chunk from the moment it is sealed. A crash loses what was not
 //! written; the log still has those samples.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use codec::crc::crc32c;
+use model::SeriesId;
 
-use crate::{SeriesRef, head::ChunkAddress};
+use crate::head::ChunkAddress;
 
 /// Bytes at the head of a chunk file: one sector.
 pub const HEADER_BYTES: usize = 4096;
@@ -17,11 +21,22 @@ pub const EXTENT_BYTES: usize = 256 << 10;
 /// Bytes before a chunk's data.
 pub const ENTRY_HEADER_BYTES: usize = 16;
 pub const MAGIC: [u8; 8] = *b"MILLCHNK";
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Encoding byte of XOR (Gorilla) chunks, Prometheus' number.
 pub const ENCODING_XOR: u8 = 1;
 
 const SECTOR: usize = 4096;
+
+/// Whose a chunk is: 32 bits of the series' identity. Not its position, which changes while the chunk stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct SeriesTag(pub u32);
+
+impl From<SeriesId> for SeriesTag {
+    fn from(id: SeriesId) -> Self {
+        Self((id.high >> 32) as u32)
+    }
+}
 
 /// The first sector of a chunk file.
 pub fn file_header(shard: u16, file: u32) -> Vec<u8> {
@@ -45,7 +60,7 @@ pub fn check_file_header(header: &[u8], file: u32) -> Result<(), &'static str> {
         return Err("the header's checksum does not match");
     }
     if header[8] != VERSION {
-        return Err("written by a newer version");
+        return Err("written by another version");
     }
     if header[12..16] != file.to_le_bytes() {
         return Err("the file's number is not the one in its name");
@@ -72,6 +87,8 @@ impl Extent {
 #[derive(Debug)]
 pub struct ExtentBuilder {
     file: u32,
+    /// Numbers of files that exist, the one being filled included. Numbers are used again, as an address has room for 1,024.
+    in_use: BTreeSet<u32>,
     offset: u64,
     bytes: Vec<u8>,
     /// Full extents that nobody has begun to write.
@@ -84,6 +101,7 @@ impl ExtentBuilder {
     pub fn new(first_file: u32) -> Self {
         Self {
             file: first_file,
+            in_use: BTreeSet::from([first_file]),
             offset: HEADER_BYTES as u64,
             bytes: Vec::new(),
             ready: VecDeque::new(),
@@ -93,21 +111,47 @@ impl ExtentBuilder {
 
     /// Whether there is an address left for another chunk.
     pub fn has_room(&self) -> bool {
-        self.file + 1 < ChunkAddress::FILES_MAX
+        self.in_use.len() < ChunkAddress::FILES_MAX as usize
+    }
+
+    /// Keeps the numbers of files that exist already from being used.
+    pub fn occupy(&mut self, files: impl IntoIterator<Item = u32>) {
+        self.in_use.extend(files);
+    }
+
+    /// Files that exist and are not being filled.
+    pub fn finished_files(&self) -> impl Iterator<Item = u32> {
+        let unwritten = self.ready.iter().chain(&self.writing).map(|extent| extent.file);
+        let busy: BTreeSet<u32> = unwritten.chain([self.file]).collect();
+        self.in_use.iter().copied().filter(move |file| !busy.contains(file))
+    }
+
+    /// A file is gone; its number may be used again.
+    pub fn release(&mut self, file: u32) {
+        debug_assert_ne!(file, self.file, "the file that is being filled stays");
+        self.in_use.remove(&file);
+    }
+
+    fn next_file(&mut self) -> u32 {
+        let next = (1..=ChunkAddress::FILES_MAX).map(|step| (self.file + step) % ChunkAddress::FILES_MAX);
+        let free = next.into_iter().find(|file| !self.in_use.contains(file));
+        let free = free.expect("asked for room when the chunk began");
+        self.in_use.insert(free);
+        free
     }
 
     /// Adds a chunk; it can be read back at once.
-    pub fn push(&mut self, series: SeriesRef, encoding: u8, data: &[u8]) -> ChunkAddress {
+    pub fn push(&mut self, tag: SeriesTag, encoding: u8, data: &[u8]) -> ChunkAddress {
         let length = (ENTRY_HEADER_BYTES + data.len()).next_multiple_of(ChunkAddress::UNIT as usize);
         if self.offset + (self.bytes.len() + length).next_multiple_of(SECTOR) as u64 > ChunkAddress::FILE_BYTES {
             self.finish_extent();
-            self.file += 1;
+            self.file = self.next_file();
             self.offset = HEADER_BYTES as u64;
         }
         let address = ChunkAddress::new(self.file, self.offset + self.bytes.len() as u64);
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.extend_from_slice(&series.0.to_le_bytes());
+        self.bytes.extend_from_slice(&tag.0.to_le_bytes());
         self.bytes.extend_from_slice(&(data.len() as u16).to_le_bytes());
         self.bytes.extend_from_slice(&[encoding, VERSION, 0, 0, 0, 0]);
         self.bytes.extend_from_slice(data);
@@ -161,7 +205,7 @@ impl ExtentBuilder {
 
     /// The data of a series' chunk that is not on disk yet. Addresses may come from a damaged checkpoint: what is not a chunk of
     /// this series is not there.
-    pub fn read(&self, address: ChunkAddress, series: SeriesRef) -> Option<&[u8]> {
+    pub fn read(&self, address: ChunkAddress, tag: SeriesTag) -> Option<&[u8]> {
         let (file, offset) = (address.file(), address.offset());
         let (bytes, start) = if file == self.file && offset >= self.offset {
             (&self.bytes, self.offset)
@@ -173,7 +217,7 @@ impl ExtentBuilder {
         let header = entry.get(..ENTRY_HEADER_BYTES)?;
         let length = u16::from_le_bytes([header[8], header[9]]) as usize;
         let data = entry.get(ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + length)?;
-        (header[4..8] == series.0.to_le_bytes() && header[11] == VERSION).then_some(data)
+        (header[4..8] == tag.0.to_le_bytes() && header[11] == VERSION).then_some(data)
     }
 }
 
@@ -186,7 +230,7 @@ pub enum EntryError {
     Checksum,
     #[error("the chunk belongs to another series")]
     Series,
-    #[error("the chunk's version {0} is newer than this program knows")]
+    #[error("the chunk's version {0} is not one that this program knows")]
     Version(u8),
     #[error("the chunk's encoding {0} is not known")]
     Encoding(u8),
@@ -199,15 +243,15 @@ const _: () = assert!(
 );
 
 /// Checks an entry as read from a chunk file and returns the chunk's data.
-pub fn check_entry(entry: &[u8], series: SeriesRef) -> Result<&[u8], EntryError> {
+pub fn check_entry(entry: &[u8], tag: SeriesTag) -> Result<&[u8], EntryError> {
     match check_any_entry(entry)? {
-        (found, data) if found == series => Ok(data),
+        (found, data) if found == tag => Ok(data),
         _ => Err(EntryError::Series),
     }
 }
 
 /// The same for whoever walks a file and takes each entry's word for whose it is.
-pub fn check_any_entry(entry: &[u8]) -> Result<(SeriesRef, &[u8]), EntryError> {
+pub fn check_any_entry(entry: &[u8]) -> Result<(SeriesTag, &[u8]), EntryError> {
     let header = entry.get(..ENTRY_HEADER_BYTES).ok_or(EntryError::Short)?;
     let length = u16::from_le_bytes([header[8], header[9]]) as usize;
     let whole = entry.get(..ENTRY_HEADER_BYTES + length).ok_or(EntryError::Short)?;
@@ -220,8 +264,8 @@ pub fn check_any_entry(entry: &[u8]) -> Result<(SeriesRef, &[u8]), EntryError> {
     if header[10] != ENCODING_XOR {
         return Err(EntryError::Encoding(header[10]));
     }
-    let series = u32::from_le_bytes(header[4..8].try_into().expect("four bytes"));
-    Ok((SeriesRef(series), &whole[ENTRY_HEADER_BYTES..]))
+    let tag = u32::from_le_bytes(header[4..8].try_into().expect("four bytes"));
+    Ok((SeriesTag(tag), &whole[ENTRY_HEADER_BYTES..]))
 }
 
 #[cfg(test)]
@@ -233,13 +277,13 @@ mod tests {
         let mut builder = ExtentBuilder::new(3);
         let data: Vec<Vec<u8>> = (0..2000u32).map(|number| vec![number as u8; 1 + number as usize % 500]).collect();
         let addresses: Vec<_> =
-            data.iter().enumerate().map(|(at, data)| builder.push(SeriesRef(at as u32), ENCODING_XOR, data)).collect();
+            data.iter().enumerate().map(|(at, data)| builder.push(SeriesTag(at as u32), ENCODING_XOR, data)).collect();
         for (at, (address, data)) in addresses.iter().zip(&data).enumerate() {
-            assert_eq!(builder.read(*address, SeriesRef(at as u32)), Some(&data[..]));
-            assert_eq!(builder.read(*address, SeriesRef(at as u32 + 1)), None, "another series");
+            assert_eq!(builder.read(*address, SeriesTag(at as u32)), Some(&data[..]));
+            assert_eq!(builder.read(*address, SeriesTag(at as u32 + 1)), None, "another series");
         }
         assert_eq!(
-            builder.read(ChunkAddress::new(3, ChunkAddress::FILE_BYTES - 16), SeriesRef(0)),
+            builder.read(ChunkAddress::new(3, ChunkAddress::FILE_BYTES - 16), SeriesTag(0)),
             None,
             "not reached yet"
         );
@@ -252,13 +296,13 @@ mod tests {
         }
         assert_eq!(builder.waiting_bytes(), 0);
         for (at, (address, data)) in addresses.iter().zip(&data).enumerate() {
-            assert_eq!(builder.read(*address, SeriesRef(at as u32)), None);
+            assert_eq!(builder.read(*address, SeriesTag(at as u32)), None);
             let entry = &file[address.offset() as usize..];
-            assert_eq!(check_entry(entry, SeriesRef(at as u32)), Ok(&data[..]));
-            assert_eq!(check_entry(entry, SeriesRef(at as u32 + 1)), Err(EntryError::Series));
+            assert_eq!(check_entry(entry, SeriesTag(at as u32)), Ok(&data[..]));
+            assert_eq!(check_entry(entry, SeriesTag(at as u32 + 1)), Err(EntryError::Series));
         }
         file[addresses[7].offset() as usize + ENTRY_HEADER_BYTES] ^= 1;
-        assert_eq!(check_entry(&file[addresses[7].offset() as usize..], SeriesRef(7)), Err(EntryError::Checksum));
+        assert_eq!(check_entry(&file[addresses[7].offset() as usize..], SeriesTag(7)), Err(EntryError::Checksum));
     }
 
     #[test]
@@ -267,7 +311,7 @@ mod tests {
         let data = vec![7; 900];
         let mut last = ChunkAddress::new(0, HEADER_BYTES as u64);
         while last.file() < 2 {
-            let address = builder.push(SeriesRef(1), ENCODING_XOR, &data);
+            let address = builder.push(SeriesTag(1), ENCODING_XOR, &data);
             assert!(address.offset() + 1024 <= ChunkAddress::FILE_BYTES);
             last = address;
             while let Some(extent) = builder.next_to_write() {
@@ -276,5 +320,27 @@ mod tests {
             }
         }
         assert_eq!(last.offset(), HEADER_BYTES as u64);
+    }
+
+    #[test]
+    fn numbers_of_files_that_are_gone_are_used_again() {
+        let mut builder = ExtentBuilder::new(ChunkAddress::FILES_MAX - 1);
+        builder.occupy([0, 2]);
+        let data = vec![7; 900];
+        let mut files = vec![ChunkAddress::FILES_MAX - 1];
+        while files.len() < 4 {
+            let file = builder.push(SeriesTag(1), ENCODING_XOR, &data).file();
+            while let Some(extent) = builder.next_to_write() {
+                builder.written(&extent);
+            }
+            if files.last() != Some(&file) {
+                files.push(file);
+                if file == 3 {
+                    builder.release(0);
+                }
+            }
+        }
+        assert_eq!(files, [ChunkAddress::FILES_MAX - 1, 1, 3, 4]);
+        assert!(builder.finished_files().eq([1, 2, 3, ChunkAddress::FILES_MAX - 1]));
     }
 }

@@ -173,6 +173,25 @@ impl<T: Copy + Default, const PAGE: usize> Pages<T, PAGE> {
         self.pages.iter().flatten().take(self.length)
     }
 
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pages.iter_mut().flatten().take(self.length)
+    }
+
+    /// Keeps some elements, in another order, without a second array: `old[new]` is where each was. The first `in_order` of them
+    /// stand in rising order; those behind are few.
+    pub fn rearrange(&mut self, old: &[u32], in_order: usize) {
+        let behind: Vec<T> = old[in_order..].iter().map(|&at| *self.get(at as usize)).collect();
+        for (new, &at) in old[..in_order].iter().enumerate() {
+            debug_assert!(new <= at as usize, "rising positions only move to the front");
+            *self.get_mut(new) = *self.get(at as usize);
+        }
+        for (new, element) in (in_order..).zip(behind) {
+            *self.get_mut(new) = element;
+        }
+        self.length = old.len();
+        self.pages.truncate(self.length.div_ceil(PAGE));
+    }
+
     pub fn heap_bytes(&self) -> usize {
         self.pages.len() * PAGE * size_of::<T>()
     }
@@ -206,5 +225,9 @@ mod tests {
         (0..10).for_each(|number| pages.push(number));
         *pages.get_mut(5) = 50;
         assert_eq!(pages.iter().copied().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 50, 6, 7, 8, 9]);
+        pages.rearrange(&[1, 4, 5, 9, 0, 2], 4);
+        assert_eq!(pages.iter().copied().collect::<Vec<_>>(), [1, 4, 50, 9, 0, 2]);
+        pages.push(11);
+        assert_eq!((pages.len(), *pages.get(6)), (7, 11));
     }
 }

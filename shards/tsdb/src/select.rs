@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 
 use crate::{
     Head, SeriesRef,
+    chunk_file::SeriesTag,
     head::SealedChunk,
     index::{LabelsView, PairRef},
 };
@@ -43,7 +44,11 @@ pub enum SelectedChunk {
 #[derive(Clone, Debug)]
 pub struct Selection {
     pub labels: Arc<LabelsView>,
+    /// What [`Self::series`] and the labels are numbered in.
+    pub generation: u32,
     pub series: Vec<SeriesRef>,
+    /// What chunks of each series in chunk files are marked with, by position in `series`; empty when only series were wanted.
+    pub tags: Vec<SeriesTag>,
     /// Newest samples, by position in `series`; only filled when [`Wanted::Last`] was asked for. [`NO_LAST`] as the time says
     /// that the series' chunks have to be read.
     pub last_times: Vec<i64>,
@@ -53,6 +58,8 @@ pub struct Selection {
     /// In order of time within a series.
     pub chunks: Vec<SelectedChunk>,
     pub bytes: Vec<u8>,
+    /// Keeps the chunk files that are referred to from being removed.
+    pub pin: Option<Arc<()>>,
 }
 
 /// Time that stands where a series has no usable newest sample.
@@ -66,7 +73,7 @@ impl Selection {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.series.capacity() * 4
+        (self.series.capacity() + self.tags.capacity()) * 4
             + (self.last_times.capacity() + self.last_values.capacity()) * 8
             + self.chunk_ends.capacity() * 4
             + self.chunks.capacity() * size_of::<SelectedChunk>()
@@ -74,8 +81,12 @@ impl Selection {
     }
 }
 
-/// A selection in progress. Matching and collecting go in slices, so that a shard can write between them.
+/// A selection in progress. Matching and collecting go in slices, so that a shard can write between them. When the head has numbered
+/// its series anew meanwhile, it begins again.
 pub struct Selecting {
+    generation: Option<u32>,
+    /// Series that the caller has chosen already, under the generation above.
+    chosen: Option<Vec<u32>>,
     matchers: Vec<MatcherRun>,
     range: TimeRange,
     wanted: Wanted,
@@ -101,6 +112,8 @@ struct MatcherRun {
 pub enum Progress {
     More,
     Done(Box<Selection>),
+    /// The series were chosen in another generation: their numbers mean others now.
+    Renumbered,
 }
 
 /// Label values that a slice matches.
@@ -114,7 +127,25 @@ impl Selecting {
             .iter()
             .map(|matcher| MatcherRun { matcher: matcher.clone(), next: 0, pairs: Vec::new(), done: false })
             .collect();
-        Self { matchers, range, wanted, found: None }
+        Self { generation: None, chosen: None, matchers, range, wanted, found: None }
+    }
+
+    /// The samples of series that a selection of a generation has named.
+    pub fn chosen(generation: u32, series: &[SeriesRef], range: TimeRange) -> Self {
+        let series = series.iter().map(|series| series.0).collect();
+        Self {
+            generation: Some(generation),
+            chosen: Some(series),
+            matchers: Vec::new(),
+            range,
+            wanted: Wanted::Samples,
+            found: None,
+        }
+    }
+
+    fn begin_again(&mut self) {
+        self.matchers.iter_mut().for_each(MatcherRun::reset);
+        self.found = None;
     }
 
     /// Bytes that the selection takes so far.
@@ -124,13 +155,20 @@ impl Selecting {
 
     /// Does the next slice of the work. What is found are the series that exist when matching ends.
     pub fn advance(&mut self, head: &Head) -> Progress {
+        if self.generation.replace(head.generation).is_some_and(|generation| generation != head.generation) {
+            if self.chosen.is_some() {
+                return Progress::Renumbered;
+            }
+            self.begin_again();
+        }
         if let Some(run) = self.matchers.iter_mut().find(|run| !run.done) {
             run.advance(head);
             return Progress::More;
         }
         let (range, wanted) = (self.range, self.wanted);
-        let found = self.found.get_or_insert_with(|| Collecting::new(head, head.matching(&self.matchers), wanted));
-        if found.next < found.series.len() && wanted != Wanted::Series {
+        let mut chosen = || self.chosen.take().unwrap_or_else(|| head.matching(&self.matchers).iter().collect());
+        let found = self.found.get_or_insert_with(|| Collecting::new(head, chosen()));
+        if found.next < found.series.len() {
             found.advance(head, range, wanted);
             return Progress::More;
         }
@@ -140,6 +178,12 @@ impl Selecting {
 }
 
 impl MatcherRun {
+    fn reset(&mut self) {
+        self.next = 0;
+        self.pairs.clear();
+        self.done = false;
+    }
+
     fn advance(&mut self, head: &Head) {
         let pairs = &head.index.pairs;
         if self.matcher.op() == MatchOp::Equal && !self.matcher.value().is_empty() {
@@ -159,16 +203,18 @@ impl MatcherRun {
 }
 
 impl Collecting {
-    fn new(head: &Head, matching: RoaringBitmap, wanted: Wanted) -> Self {
-        let series: Vec<u32> = matching.iter().collect();
+    fn new(head: &Head, series: Vec<u32>) -> Self {
         let selection = Selection {
             labels: Arc::new(head.labels_view()),
-            series: if wanted == Wanted::Series { series.iter().copied().map(SeriesRef).collect() } else { Vec::new() },
+            generation: head.generation,
+            series: Vec::new(),
+            tags: Vec::new(),
             last_times: Vec::new(),
             last_values: Vec::new(),
             chunk_ends: Vec::new(),
             chunks: Vec::new(),
             bytes: Vec::new(),
+            pin: None,
         };
         Self { series, next: 0, selection }
     }
@@ -178,7 +224,8 @@ impl Collecting {
         for &series in &self.series[self.next..end] {
             match wanted {
                 Wanted::Last => head.collect_last(SeriesRef(series), range, &mut self.selection),
-                Wanted::Samples | Wanted::Series => head.collect_samples(SeriesRef(series), range, &mut self.selection),
+                Wanted::Samples => head.collect_samples(SeriesRef(series), range, &mut self.selection),
+                Wanted::Series => head.collect_series(SeriesRef(series), range, &mut self.selection),
             }
         }
         self.next = end;
@@ -215,13 +262,32 @@ impl Head {
         series
     }
 
+    fn collect_series(&self, series: SeriesRef, range: TimeRange, selection: &mut Selection) {
+        let line = self.lines.get(series.index());
+        let reaches = |chunk: SealedChunk| chunk.max_time >= range.min_time && chunk.min_time <= range.max_time;
+        let is_there = line.is_alive(self.floor.max(range.min_time))
+            && (line.time <= range.max_time
+                || self.open_chunk_begins_by(series, range.max_time)
+                || self.sealed.newest_first(series).any(reaches));
+        if is_there {
+            selection.series.push(series);
+        }
+    }
+
+    fn open_chunk_begins_by(&self, series: SeriesRef, time: i64) -> bool {
+        let mut chunk = Vec::new();
+        self.open_chunk(series, &mut chunk);
+        !chunk.is_empty() && codec::varint::take_signed(&mut &chunk[2..]).is_ok_and(|first| first <= time)
+    }
+
     fn collect_last(&self, series: SeriesRef, range: TimeRange, selection: &mut Selection) {
         let line = self.lines.get(series.index());
-        if !line.has_samples || line.time < range.min_time {
+        if !line.is_alive(self.floor.max(range.min_time)) {
             return;
         }
         if line.time <= range.max_time {
             selection.series.push(series);
+            selection.tags.push(line.id.into());
             selection.last_times.push(line.time);
             selection.last_values.push(line.value);
             selection.chunk_ends.push(selection.chunks.len() as u32);
@@ -233,7 +299,7 @@ impl Head {
 
     fn collect_samples(&self, series: SeriesRef, range: TimeRange, selection: &mut Selection) {
         let line = self.lines.get(series.index());
-        if line.has_samples && line.time >= range.min_time {
+        if line.is_alive(self.floor.max(range.min_time)) {
             self.collect_chunks(series, range, selection);
         }
     }
@@ -258,21 +324,22 @@ impl Head {
                 break;
             }
             if chunk.min_time <= range.max_time {
-                selection.chunks.push(self.selected(series, chunk, &mut selection.bytes));
+                selection.chunks.push(self.selected(line.id.into(), chunk, &mut selection.bytes));
             }
         }
         selection.chunks[first..].reverse();
         let found = selection.chunks.len() > first;
         if found {
             selection.series.push(series);
+            selection.tags.push(line.id.into());
             selection.chunk_ends.push(selection.chunks.len() as u32);
         }
         found
     }
 
     /// A chunk that is not on disk yet is copied.
-    fn selected(&self, series: SeriesRef, chunk: SealedChunk, bytes: &mut Vec<u8>) -> SelectedChunk {
-        match self.extent.read(chunk.address, series) {
+    fn selected(&self, tag: SeriesTag, chunk: SealedChunk, bytes: &mut Vec<u8>) -> SelectedChunk {
+        match self.extent.read(chunk.address, tag) {
             None => SelectedChunk::Sealed(chunk),
             Some(data) => {
                 let start = bytes.len() as u32;

@@ -47,6 +47,12 @@ impl HotLine {
         Self { id, ..Self::default() }
     }
 
+    /// Whether the series has a sample at or after a time.
+    #[inline]
+    pub(crate) fn is_alive(&self, floor: i64) -> bool {
+        self.has_samples && self.time >= floor
+    }
+
     /// Whether the next sample begins a chunk.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {

@@ -2,16 +2,19 @@
 
 mod bit_chain;
 mod hot_line;
+mod renumber;
 mod sealed;
-
-use std::collections::BTreeSet;
+mod truncate;
 
 use model::{IdentityKey, SeriesId};
 
 pub(crate) use bit_chain::{BitChain, ChainSink};
 pub(crate) use hot_line::HotLine;
+pub(crate) use renumber::Departures;
+pub use renumber::Renumbering;
 pub(crate) use sealed::SealedChains;
 pub use sealed::{ChunkAddress, SealedChunk};
+pub use truncate::Reclaim;
 
 use crate::{
     SeriesRef,
@@ -42,6 +45,12 @@ pub struct Head {
     pub(crate) chunk_window: ChunkWindow,
     /// Pairs and series whose definition damage took.
     pub(crate) lost_places: usize,
+    /// Times before it are in blocks; the head has forgotten them.
+    pub(crate) floor: i64,
+    /// How often the series were numbered anew; positions mean something within one generation only.
+    pub(crate) generation: u32,
+    /// Series that came back from the dead, in the order in which they did, while a renumbering is under way.
+    pub(crate) revived: Option<Vec<SeriesRef>>,
     /// Reused while a chunk is sealed.
     pub(crate) seal_buffer: Vec<u8>,
     /// Reused while a log is replayed.
@@ -105,6 +114,9 @@ impl Head {
             chunks_created: 0,
             chunk_window: ChunkWindow::default(),
             lost_places: 0,
+            floor: i64::MIN,
+            generation: 0,
+            revived: None,
             seal_buffer: Vec::new(),
             replay_columns: SampleColumns::default(),
         }
@@ -148,9 +160,25 @@ impl Head {
         }
     }
 
-    /// Numbers of the chunk files that sealed chunks are in.
-    pub fn referenced_chunk_files(&self) -> BTreeSet<u32> {
-        self.sealed.addresses().map(ChunkAddress::file).collect()
+    /// Times before it are in blocks.
+    pub fn floor(&self) -> i64 {
+        self.floor
+    }
+
+    /// How often the series were numbered anew.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether a chunk file has a chunk that the head refers to.
+    pub fn refers_to_chunk_file(&self, file: u32) -> bool {
+        self.sealed.refers_to(file)
+    }
+
+    /// A chunk file that the head does not refer to is gone.
+    pub fn chunk_file_removed(&mut self, file: u32) {
+        self.sealed.forget_file(file);
+        self.extent.release(file);
     }
 
     /// The part of the next extent that is waiting to be written, and what is known of it.

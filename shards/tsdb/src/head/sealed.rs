@@ -1,4 +1,9 @@
-//! Where the sealed chunks of each series are: twelve bytes a chunk, chained backwards through one array.
+//! Where the sealed chunks of each series are: sixteen bytes a chunk, chained backwards through one array.
+//!
+//! Links are added as chunks are sealed, so roughly in order of time: a truncation moves the floor, below which no reader looks,
+//! and drops the pages in front that hold nothing above it. No link is touched for that.
+
+use std::collections::VecDeque;
 
 use crate::{SeriesRef, limits::WINDOW_MS, segmented::Pages};
 
@@ -53,17 +58,122 @@ const WINDOW_BITS: u32 = 18;
 const PLACE_BITS: u32 = (u64::BITS - WINDOW_BITS) / 2;
 const _: () = assert!(WINDOW_MS < 1 << PLACE_BITS);
 
-/// The sealed chunks of all series.
+const LINKS_PER_PAGE: usize = 4096;
+/// Links that were ever made, from which on their numbers are counted anew: they are 32 bits wide, and one page has to fit.
+const REBASE_AT: u32 = 1 << 31;
+
+/// Links by number, those in front gone.
 #[derive(Debug, Default)]
+struct Links {
+    pages: VecDeque<Page>,
+    /// Number of the first link of the first page.
+    first: u32,
+    length: u32,
+}
+
+#[derive(Debug)]
+struct Page {
+    links: Box<[Link]>,
+    /// Latest end of a chunk that a link of the page leads to.
+    max_time: i64,
+}
+
+impl Links {
+    fn push(&mut self, link: Link, max_time: i64) {
+        let at = (self.length - self.first) as usize;
+        if at == self.pages.len() * LINKS_PER_PAGE {
+            let links = vec![Link::default(); LINKS_PER_PAGE].into_boxed_slice();
+            self.pages.push_back(Page { links, max_time: i64::MIN });
+        }
+        let page = &mut self.pages[at / LINKS_PER_PAGE];
+        page.links[at % LINKS_PER_PAGE] = link;
+        page.max_time = page.max_time.max(max_time);
+        self.length += 1;
+    }
+
+    fn get(&self, number: u32) -> Option<Link> {
+        let at = number.checked_sub(self.first)? as usize;
+        Some(self.pages[at / LINKS_PER_PAGE].links[at % LINKS_PER_PAGE])
+    }
+
+    /// Drops full pages in front that lead to nothing at or after a time.
+    fn drop_before(&mut self, floor: i64) {
+        while self.pages.len() > 1 && self.pages[0].max_time < floor {
+            self.pages.pop_front();
+            self.first += LINKS_PER_PAGE as u32;
+        }
+    }
+
+    /// Counts from zero again; returns what was taken off every number.
+    fn rebase(&mut self) -> u32 {
+        let by = std::mem::take(&mut self.first);
+        self.length -= by;
+        for link in self.pages.iter_mut().flat_map(|page| &mut page.links) {
+            link.previous = link.previous.saturating_sub(by);
+        }
+        by
+    }
+
+    fn count(&self) -> usize {
+        (self.length - self.first) as usize
+    }
+}
+
+/// The sealed chunks of all series.
+#[derive(Debug)]
 pub(crate) struct SealedChains {
     first_window: Option<i64>,
-    links: Pages<Link, 4096>,
+    /// What ends before it is in blocks, and is not here any more.
+    floor: i64,
+    links: Links,
+    /// By series: number of its newest link plus one; zero is "none".
     newest: Pages<u32, 4096>,
+    /// Latest end of a chunk in each chunk file, by number.
+    file_max_times: Vec<i64>,
+}
+
+impl Default for SealedChains {
+    fn default() -> Self {
+        Self {
+            first_window: None,
+            floor: i64::MIN,
+            links: Links::default(),
+            newest: Pages::default(),
+            file_max_times: Vec::new(),
+        }
+    }
 }
 
 impl SealedChains {
     pub(crate) fn add_series(&mut self) {
         self.newest.push(0);
+    }
+
+    /// Forgets the chunks that end before a time, which is a window's border.
+    pub(crate) fn truncate(&mut self, floor: i64) {
+        self.floor = self.floor.max(floor);
+        self.links.drop_before(self.floor);
+        if self.links.first >= REBASE_AT {
+            let by = self.links.rebase();
+            self.newest.iter_mut().for_each(|newest| *newest = newest.saturating_sub(by));
+        }
+    }
+
+    /// Gives the series other positions: `old[new]` is where each was.
+    pub(crate) fn rearrange(&mut self, old: &[u32], in_order: usize) {
+        self.newest.rearrange(old, in_order);
+    }
+
+    /// Whether a chunk file has a chunk that is still here.
+    pub(crate) fn refers_to(&self, file: u32) -> bool {
+        self.file_max_times.get(file as usize).is_some_and(|&max_time| max_time >= self.floor)
+    }
+
+    /// A chunk file is gone, and its number will be used again.
+    pub(crate) fn forget_file(&mut self, file: u32) {
+        if let Some(max_time) = self.file_max_times.get_mut(file as usize) {
+            *max_time = i64::MIN;
+        }
     }
 
     /// Whether a chunk of this time can be kept. The first time that is asked for settles where the reach lies.
@@ -82,16 +192,25 @@ impl SealedChains {
         let times =
             ((window - first) as u64) << (2 * PLACE_BITS) | place(chunk.min_time) << PLACE_BITS | place(chunk.max_time);
         let newest = self.newest.get_mut(series.index());
-        self.links.push(Link { times, address: chunk.address, previous: *newest });
-        *newest = self.links.len() as u32;
+        self.links.push(Link { times, address: chunk.address, previous: *newest }, chunk.max_time);
+        *newest = self.links.length;
+        let file = chunk.address.file() as usize;
+        if self.file_max_times.len() <= file {
+            self.file_max_times.resize(file + 1, i64::MIN);
+        }
+        self.file_max_times[file] = self.file_max_times[file].max(chunk.max_time);
     }
 
     /// Sealed chunks of a series, newest first.
     pub(crate) fn newest_first(&self, series: SeriesRef) -> impl Iterator<Item = SealedChunk> {
+        self.all_newest_first(series).take_while(|chunk| chunk.max_time >= self.floor)
+    }
+
+    fn all_newest_first(&self, series: SeriesRef) -> impl Iterator<Item = SealedChunk> {
         let first = self.first_window.unwrap_or_default();
         let mut next = *self.newest.get(series.index());
         std::iter::from_fn(move || {
-            let link = self.links.get(next.checked_sub(1)? as usize);
+            let link = self.links.get(next.checked_sub(1)?)?;
             next = link.previous;
             // The earliest window begins before the earliest time that can be written; its chunks do not.
             let start = (first + (link.times >> (2 * PLACE_BITS)) as i64).wrapping_mul(WINDOW_MS);
@@ -101,16 +220,13 @@ impl SealedChains {
         })
     }
 
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = ChunkAddress> {
-        self.links.iter().map(|link| link.address)
-    }
-
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.links.heap_bytes() + self.newest.heap_bytes()
+        self.links.pages.len() * LINKS_PER_PAGE * size_of::<Link>() + self.newest.heap_bytes()
     }
 
+    /// Chunks here, and some behind the floor that share a page with them.
     pub(crate) fn count(&self) -> usize {
-        self.links.len()
+        self.links.count()
     }
 }
 
@@ -133,6 +249,34 @@ mod tests {
             chains.add(SeriesRef(0), chunk);
             assert_eq!(chains.newest_first(SeriesRef(0)).collect::<Vec<_>>(), [chunk]);
         }
+    }
+
+    #[test]
+    fn what_is_below_the_floor_is_gone_and_its_pages_with_it() {
+        let mut chains = SealedChains::default();
+        chains.add_series();
+        chains.add_series();
+        let chunk = |number: i64| SealedChunk {
+            min_time: number * 1000,
+            max_time: number * 1000 + 999,
+            address: ChunkAddress::new((number / 5000) as u32, 4096),
+        };
+        assert!(chains.reach(0));
+        for number in 0..20_000 {
+            chains.add(SeriesRef((number % 2) as u32), chunk(number));
+        }
+        let floor = 2 * WINDOW_MS;
+        chains.truncate(floor);
+        let kept: Vec<_> = (0..20_000).rev().filter(|number| number % 2 == 1).map(chunk).collect();
+        let kept: Vec<_> = kept.into_iter().filter(|chunk| chunk.max_time >= floor).collect();
+        assert_eq!(chains.newest_first(SeriesRef(1)).collect::<Vec<_>>(), kept);
+        assert!(chains.count() < 20_000 - 14_400 + LINKS_PER_PAGE, "{} links", chains.count());
+        assert!(!chains.refers_to(1) && chains.refers_to(2) && !chains.refers_to(9));
+        let by = chains.links.rebase();
+        chains.newest.iter_mut().for_each(|newest| *newest = newest.saturating_sub(by));
+        assert_eq!(chains.newest_first(SeriesRef(1)).collect::<Vec<_>>(), kept, "after counting anew");
+        chains.truncate(i64::MAX);
+        assert_eq!(chains.newest_first(SeriesRef(0)).count(), 0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::record::{DefinitionRange, LoggedPair, Record, RecordError, take_serie
 use crate::{
     SeriesRef,
     checkpoint::{CheckpointEnd, check_images},
-    head::SealedChunk,
+    head::{Departures, SealedChunk},
 };
 
 /// What stands in a record.
@@ -18,6 +18,9 @@ pub enum Contents {
     Samples { samples: u64 },
     Images { series: Range<u32>, open_samples: u64 },
     CheckpointEnd(CheckpointEnd),
+    Truncation { floor: i64 },
+    Renumbering { generation: u32, series_gone: u64 },
+    Generation(u32),
 }
 
 impl Record<'_> {
@@ -35,7 +38,24 @@ impl Record<'_> {
             Self::CheckpointEnd(_) => CheckpointEnd::decode(*self)
                 .map(Contents::CheckpointEnd)
                 .ok_or(RecordError::Malformed("values of the checkpoint's end")),
+            Self::Truncation(_) => self
+                .floor()
+                .map(|floor| Contents::Truncation { floor })
+                .ok_or(RecordError::Malformed("values of a truncation")),
+            Self::Renumbering(body) => {
+                Departures::decode(body).map(|departures| departures.contents()).ok_or(RecordError::Renumbering)
+            }
+            Self::Generation(_) => {
+                self.generation().map(Contents::Generation).ok_or(RecordError::Malformed("number of a generation"))
+            }
         }
+    }
+}
+
+impl Departures {
+    fn contents(&self) -> Contents {
+        let series_gone = self.dead.len() - self.last_series.len() as u64;
+        Contents::Renumbering { generation: self.generation, series_gone }
     }
 }
 

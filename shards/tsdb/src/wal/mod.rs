@@ -15,7 +15,7 @@ pub use frame::{
     FRAME_HEADER_BYTES, FRAME_PAYLOAD_BYTES_MAX, FileHeader, FileKind, FrameHeader, SECTOR, Scan, ScanError, Scanner,
     frame_header,
 };
-pub use record::{LogBatch, Record, RecordError, Records};
-pub(crate) use record::{put_checkpoint_end, put_definitions_of, put_images, take_u32};
+pub use record::{LogBatch, Record, RecordError, Records, generation_of};
+pub(crate) use record::{put_checkpoint_end, put_definitions_of, put_generation, put_images, take_u32};
 pub use replay::Replayed;
 pub(crate) use replay::SampleColumns;

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use codec::{
     columns,
-    varint::{put_unsigned, take_unsigned},
+    varint::{put_signed, put_unsigned, take_signed, take_unsigned},
 };
 use model::SeriesId;
 
 use crate::{
     SeriesRef,
+    head::Departures,
     index::{PairRef, Pairs},
 };
 
@@ -17,11 +18,18 @@ const KIND_DEFINITIONS: u8 = 1;
 const KIND_SAMPLES: u8 = 2;
 const KIND_SERIES_IMAGES: u8 = 3;
 const KIND_CHECKPOINT_END: u8 = 4;
+const KIND_TRUNCATION: u8 = 5;
+const KIND_RENUMBERING: u8 = 6;
+const KIND_GENERATION: u8 = 7;
 const RECORD_HEADER_BYTES: usize = 5;
 
 /// Collects what one commit makes durable.
 #[derive(Debug, Default)]
 pub struct LogBatch {
+    /// Records that come before what is collected below, encoded.
+    earlier: Vec<u8>,
+    /// In which positions and pair numbers mean what is collected.
+    generation: u32,
     definitions: Definitions,
     series: Vec<u32>,
     times: Vec<i64>,
@@ -40,17 +48,22 @@ pub(crate) struct Definitions {
 }
 
 impl LogBatch {
+    /// A batch of a head of this generation.
+    pub fn new(generation: u32) -> Self {
+        Self { generation, ..Self::default() }
+    }
+
     pub fn sample_count(&self) -> usize {
         self.series.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.series.is_empty() && self.definitions.is_empty()
+        self.earlier.is_empty() && self.series.is_empty() && self.definitions.is_empty()
     }
 
     /// Roughly how long the frame will be, to decide when to commit.
     pub fn approximate_bytes(&self) -> usize {
-        self.series.len() * 5 + self.definitions.pairs.len() + self.definitions.series.len()
+        self.earlier.len() + self.series.len() * 5 + self.definitions.len()
     }
 
     #[inline]
@@ -75,8 +88,37 @@ impl LogBatch {
         self.definitions.push_series(series, id, pairs.iter().copied());
     }
 
+    /// The head forgets what is before a time.
+    pub(crate) fn push_truncation(&mut self, floor: i64) {
+        self.settle(|earlier| put_record(earlier, KIND_TRUNCATION, |body| put_signed(body, floor)));
+    }
+
+    /// What is collected from now on means the positions after a renumbering.
+    pub(crate) fn push_renumbering(&mut self, departures: &Departures) {
+        self.settle(|earlier| put_record(earlier, KIND_RENUMBERING, |body| departures.encode(body)));
+        self.generation = departures.generation;
+    }
+
+    /// Puts a record behind what is collected, and before what will be.
+    fn settle(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        let mut earlier = std::mem::take(&mut self.earlier);
+        self.encode(&mut earlier);
+        if earlier.is_empty() {
+            put_generation(&mut earlier, self.generation);
+        }
+        put(&mut earlier);
+        self.earlier = earlier;
+    }
+
     /// Appends the records to a frame's payload and empties the batch.
     pub fn encode(&mut self, payload: &mut Vec<u8>) {
+        payload.append(&mut self.earlier);
+        if self.series.is_empty() && self.definitions.is_empty() {
+            return;
+        }
+        if payload.is_empty() {
+            put_generation(payload, self.generation);
+        }
         self.definitions.encode(payload);
         if !self.series.is_empty() {
             put_record(payload, KIND_SAMPLES, |payload| {
@@ -180,6 +222,13 @@ where
     (next_pair, next_series)
 }
 
+/// Says which generation the following records of a payload are of; the first one is not worth a word.
+pub(crate) fn put_generation(payload: &mut Vec<u8>, generation: u32) {
+    if generation > 0 {
+        put_record(payload, KIND_GENERATION, |body| put_unsigned(body, u64::from(generation)));
+    }
+}
+
 /// Appends a record of checkpoint images.
 pub(crate) fn put_images(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     put_record(payload, KIND_SERIES_IMAGES, body);
@@ -210,6 +259,22 @@ pub enum Record<'a> {
     Samples(&'a [u8]),
     SeriesImages(&'a [u8]),
     CheckpointEnd(&'a [u8]),
+    Truncation(&'a [u8]),
+    Renumbering(&'a [u8]),
+    Generation(&'a [u8]),
+}
+
+impl Record<'_> {
+    /// Where a truncation has put the floor.
+    pub fn floor(&self) -> Option<i64> {
+        let Self::Truncation(mut body) = *self else { return None };
+        take_signed(&mut body).ok()
+    }
+
+    pub(crate) fn generation(&self) -> Option<u32> {
+        let Self::Generation(mut body) = *self else { return None };
+        take_u32(&mut body)
+    }
 }
 
 /// A frame passed its checksum and still makes no sense: written by another version, or by a defect.
@@ -221,8 +286,27 @@ pub enum RecordError {
     Truncated,
     #[error("a record's {0} do not decode")]
     Malformed(&'static str),
+    #[error(
+        "records of generation {found} where the head is at generation {expected}: the frame that leads there is lost"
+    )]
+    Generation { found: u32, expected: u32 },
+    #[error("the record of who left the head does not decode, or does not fit the head")]
+    Renumbering,
     #[error("a record's definitions lie {missing} places behind those that are known, more than damage can have taken")]
     Gap { missing: u64 },
+}
+
+impl RecordError {
+    /// Whether what follows in the frame would be given another meaning.
+    pub fn ends_frame(&self) -> bool {
+        matches!(self, Self::Generation { .. } | Self::Renumbering)
+    }
+}
+
+/// The generation that a payload begins in.
+pub fn generation_of(payload: &[u8]) -> u32 {
+    let first = Records::of(payload).next();
+    first.and_then(|record| record.ok()?.generation()).unwrap_or(0)
 }
 
 /// The records of a payload.
@@ -259,6 +343,9 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Result<Record<'a>, RecordError> {
         KIND_SAMPLES => Ok(Record::Samples(body)),
         KIND_SERIES_IMAGES => Ok(Record::SeriesImages(body)),
         KIND_CHECKPOINT_END => Ok(Record::CheckpointEnd(body)),
+        KIND_TRUNCATION => Ok(Record::Truncation(body)),
+        KIND_RENUMBERING => Ok(Record::Renumbering(body)),
+        KIND_GENERATION => Ok(Record::Generation(body)),
         other => Err(RecordError::Kind(other)),
     }
 }

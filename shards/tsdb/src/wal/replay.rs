@@ -7,6 +7,7 @@ use crate::{
     Head, SeriesRef,
     append::Window,
     checkpoint::CheckpointEnd,
+    head::Departures,
     index::{PairRef, Pairs},
     limits::LABELS_PER_SERIES_MAX,
 };
@@ -64,15 +65,43 @@ impl NameOrder {
 }
 
 impl Head {
-    /// Applies one record of a log segment or a series log.
+    /// Applies one record of a log segment, a series log or a checkpoint. After an error the rest of its frame must not be applied.
     pub fn replay(&mut self, record: Record<'_>) -> Result<Replayed, RecordError> {
         match record {
             Record::Definitions(body) => self.replay_definitions(body),
             Record::Samples(body) => self.replay_samples(body),
             Record::SeriesImages(body) => self.restore_images(body),
-            Record::CheckpointEnd(_) => CheckpointEnd::decode(record)
-                .map(|_| Replayed::default())
-                .ok_or(RecordError::Malformed("values of the checkpoint's end")),
+            Record::CheckpointEnd(_) => {
+                let end = CheckpointEnd::decode(record);
+                let end = end.ok_or(RecordError::Malformed("values of the checkpoint's end"))?;
+                self.raise_floor(end.floor);
+                Ok(Replayed::default())
+            }
+            Record::Truncation(_) => {
+                let floor = record.floor().ok_or(RecordError::Malformed("values of a truncation"))?;
+                self.raise_floor(floor);
+                Ok(Replayed::default())
+            }
+            Record::Renumbering(body) => {
+                let departures = Departures::decode(body).ok_or(RecordError::Renumbering)?;
+                self.replay_departures(&departures).ok_or(RecordError::Renumbering)?;
+                Ok(Replayed::default())
+            }
+            Record::Generation(_) => {
+                let found = record.generation().ok_or(RecordError::Malformed("number of a generation"))?;
+                self.enter_generation(found)
+            }
+        }
+    }
+
+    /// Positions of another generation would give samples to the wrong series. A head that knows no series yet takes any.
+    pub fn enter_generation(&mut self, found: u32) -> Result<Replayed, RecordError> {
+        if self.series_count() == 0 && self.index.pairs.is_empty() {
+            self.generation = found;
+        }
+        match self.generation {
+            expected if expected != found => Err(RecordError::Generation { found, expected }),
+            _ => Ok(Replayed::default()),
         }
     }
 
@@ -155,7 +184,7 @@ impl Head {
             && pairs.iter().all(|pair| (pair.0 as usize) < known && !self.index.pairs.is_lost(*pair))
     }
 
-    fn add_lost_pair(&mut self) {
+    pub(crate) fn add_lost_pair(&mut self) {
         self.lost_places += 1;
         self.index.pairs.add_lost();
         self.index.postings.add_pair();
@@ -186,6 +215,11 @@ impl Head {
             let series = SeriesRef(series);
             if series.index() >= self.series_count() || self.index.labels.is_lost(series) {
                 replayed.samples_lost += 1;
+                continue;
+            }
+            if time < self.floor {
+                // In a block, as the log says behind these samples or the checkpoint before them.
+                replayed.samples_known += 1;
                 continue;
             }
             match self.append_sample(series, time, value, EVERYTHING) {
