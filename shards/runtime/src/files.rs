@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{AlignedBuffer, DurableWay, OpenMode, SECTOR_BYTES};
+use crate::{AlignedBuffer, DurableWay, FileMap, OpenMode, SECTOR_BYTES};
 
 /// Piece in which a new log file is filled with zeros.
 const FILL_BYTES: usize = 1 << 20;
@@ -95,6 +95,10 @@ impl BlockingFile {
         let filled =
             reserve(&self.file, bytes).and_then(|()| if self.fill { self.fill_with_zeros(bytes) } else { Ok(()) });
         filled.map_err(|error| self.named(error, &format!("allocating {bytes} bytes for")))
+    }
+
+    pub(crate) fn set_length(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes).map_err(|error| self.named(error, &format!("setting the length to {bytes} of")))
     }
 
     pub(crate) fn length(&self) -> io::Result<u64> {
@@ -204,6 +208,18 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| named(error, "syncing the folder", path))
+}
+
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to).map_err(|error| named(error, &format!("linking to {}", to.display()), from))
+}
+
+pub(crate) fn remove_directory(path: &Path) -> io::Result<()> {
+    fs::remove_dir(path).map_err(|error| named(error, "removing the folder", path))
+}
+
+pub(crate) fn map(path: &Path) -> io::Result<FileMap> {
+    File::open(path).and_then(|file| FileMap::of(&file)).map_err(|error| named(error, "mapping", path))
 }
 
 /// The same kind of error, with what was done to which file.

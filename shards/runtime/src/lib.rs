@@ -8,6 +8,7 @@ mod files;
 #[cfg(feature = "glommio")]
 pub mod glommio;
 pub mod mailbox;
+mod map;
 pub mod measure;
 pub mod placement;
 pub mod portable;
@@ -24,6 +25,7 @@ use std::{
 };
 
 pub use buffer::AlignedBuffer;
+pub use map::FileMap;
 pub use thread::{RunningThread, ThreadConfig};
 
 /// Unit of direct writes and of the log's padding.
@@ -80,6 +82,12 @@ pub trait Disk: Clone + 'static {
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
     fn remove(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
     fn sync_directory(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
+    /// Gives a file a second name.
+    fn link(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
+    /// Removes a folder that is empty.
+    fn remove_directory(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
+    /// A file's bytes, to be read on any thread. The file must not be changed any more.
+    fn map(&self, path: &Path) -> impl Future<Output = io::Result<FileMap>>;
 }
 
 /// An open file. Offsets and lengths of writes are multiples of [`SECTOR_BYTES`]; buffers come back with the answer, so that
@@ -94,6 +102,9 @@ pub trait File: 'static {
 
     /// Reserves space and sets the length, so that later writes change no metadata.
     fn allocate(&self, bytes: u64) -> impl Future<Output = io::Result<()>>;
+
+    /// Cuts off what is behind a length, or fills up with zeros.
+    fn set_length(&self, bytes: u64) -> impl Future<Output = io::Result<()>>;
 
     fn length(&self) -> impl Future<Output = io::Result<u64>>;
 }

@@ -32,7 +32,7 @@
 //! - between two runs one bit of one file rots.
 //!
 //! Not simulated: misdirected writes, reads that lie and then don't, loss of synced data (save by rot and by the canary's lies),
-//! directories removed, several disks with fates of their own.
+//! several disks with fates of their own.
 
 mod content;
 mod tree;
@@ -47,7 +47,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use runtime::{AlignedBuffer, Disk, File, OpenMode, SECTOR_BYTES};
+use runtime::{AlignedBuffer, Disk, File, FileMap, OpenMode, SECTOR_BYTES};
 
 use self::{
     content::{Origin, Reach},
@@ -136,11 +136,14 @@ enum Operation {
     List { path: PathBuf },
     Rename { from: PathBuf, to: PathBuf },
     Remove { path: PathBuf },
+    Link { from: PathBuf, to: PathBuf },
+    RemoveDirectory { path: PathBuf },
     SyncDirectory { path: PathBuf },
     Write { file: NodeId, offset: u64, bytes: Rc<[u8]>, origin: Origin },
     Read { file: NodeId, offset: u64, bytes: usize },
     Sync { file: NodeId },
     Allocate { file: NodeId, bytes: u64 },
+    SetLength { file: NodeId, bytes: u64 },
     Length { file: NodeId },
 }
 
@@ -360,6 +363,8 @@ impl State {
             Operation::List { path } => self.tree.list(path).map(Reply::Names),
             Operation::Rename { from, to } => self.tree.rename(from, to).map(|()| Reply::Done),
             Operation::Remove { path } => self.tree.remove(path).map(|()| Reply::Done),
+            Operation::Link { from, to } => self.tree.link(from, to).map(|()| Reply::Done),
+            Operation::RemoveDirectory { path } => self.tree.remove_directory(path).map(|()| Reply::Done),
             Operation::SyncDirectory { .. } if self.lies.directory_sync => Ok(Reply::Done),
             Operation::SyncDirectory { path } => self.tree.sync_directory(path).map(|()| Reply::Done),
             Operation::Write { file, offset, bytes, origin } => {
@@ -385,6 +390,10 @@ impl State {
             }
             Operation::Allocate { file, bytes } => {
                 self.tree.content(*file)?.grow(*bytes);
+                Ok(Reply::Done)
+            }
+            Operation::SetLength { file, bytes } => {
+                self.tree.content(*file)?.set_length(*bytes);
                 Ok(Reply::Done)
             }
             Operation::Length { file } => self.tree.content(*file).map(|content| Reply::Length(content.length())),
@@ -420,7 +429,9 @@ impl State {
         match operation {
             Operation::Write { file, offset, bytes, .. } => self.file_growth(*file, offset + bytes.len() as u64),
             Operation::Allocate { file, bytes } => self.file_growth(*file, *bytes),
-            Operation::CreateFile { .. } | Operation::CreateDirectory { .. } => SECTOR_BYTES as u64,
+            Operation::CreateFile { .. } | Operation::CreateDirectory { .. } | Operation::Link { .. } => {
+                SECTOR_BYTES as u64
+            }
             _ => 0,
         }
     }
@@ -498,6 +509,21 @@ impl Disk for SimDisk {
     fn sync_directory(&self, path: &Path) -> impl Future<Output = io::Result<()>> {
         self.done(Operation::SyncDirectory { path: path.to_owned() })
     }
+
+    fn link(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>> {
+        self.done(Operation::Link { from: from.to_owned(), to: to.to_owned() })
+    }
+
+    fn remove_directory(&self, path: &Path) -> impl Future<Output = io::Result<()>> {
+        self.done(Operation::RemoveDirectory { path: path.to_owned() })
+    }
+
+    async fn map(&self, path: &Path) -> io::Result<FileMap> {
+        let file = self.open(path, OpenMode::Read).await?;
+        let length = usize::try_from(file.length().await?).map_err(io::Error::other)?;
+        let (count, buffer) = file.read_at(AlignedBuffer::zeroed(length), 0).await;
+        Ok(FileMap::from(buffer[..count?].to_vec()))
+    }
 }
 
 pub struct SimFile {
@@ -539,6 +565,10 @@ impl File for SimFile {
 
     fn allocate(&self, bytes: u64) -> impl Future<Output = io::Result<()>> {
         self.disk.done(Operation::Allocate { file: self.node, bytes })
+    }
+
+    fn set_length(&self, bytes: u64) -> impl Future<Output = io::Result<()>> {
+        self.disk.done(Operation::SetLength { file: self.node, bytes })
     }
 
     async fn length(&self) -> io::Result<u64> {

@@ -6,7 +6,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use crate::{
-    AlignedBuffer, Disk, DurableWay, File, OpenMode,
+    AlignedBuffer, Disk, DurableWay, File, FileMap, OpenMode,
     files::{self, BlockingFile},
 };
 
@@ -62,6 +62,19 @@ impl Disk for GlommioDisk {
     async fn sync_directory(&self, path: &Path) -> io::Result<()> {
         on_path(path, files::sync_directory).await
     }
+
+    async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let to = to.to_owned();
+        on_path(from, move |from| files::link(from, &to)).await
+    }
+
+    async fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        on_path(path, files::remove_directory).await
+    }
+
+    async fn map(&self, path: &Path) -> io::Result<FileMap> {
+        on_path(path, files::map).await
+    }
 }
 
 /// See [`GlommioDisk`].
@@ -86,6 +99,11 @@ impl File for GlommioFile {
     async fn allocate(&self, bytes: u64) -> io::Result<()> {
         let file = Arc::clone(&self.0);
         blocking(move || file.allocate(bytes)).await
+    }
+
+    async fn set_length(&self, bytes: u64) -> io::Result<()> {
+        let file = Arc::clone(&self.0);
+        blocking(move || file.set_length(bytes)).await
     }
 
     async fn length(&self) -> io::Result<u64> {

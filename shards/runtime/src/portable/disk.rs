@@ -4,7 +4,7 @@
 use std::{io, path::Path, rc::Rc, sync::Arc};
 
 use crate::{
-    AlignedBuffer, Disk, DurableWay, File, OpenMode,
+    AlignedBuffer, Disk, DurableWay, File, FileMap, OpenMode,
     files::{self, BlockingFile},
     worker::Worker,
 };
@@ -72,6 +72,19 @@ impl Disk for PortableDisk {
     async fn sync_directory(&self, path: &Path) -> io::Result<()> {
         self.run(path, files::sync_directory).await
     }
+
+    async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let to = to.to_owned();
+        self.run(from, move |from| files::link(from, &to)).await
+    }
+
+    async fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        self.run(path, files::remove_directory).await
+    }
+
+    async fn map(&self, path: &Path) -> io::Result<FileMap> {
+        self.run(path, files::map).await
+    }
 }
 
 /// See [`PortableDisk`].
@@ -107,6 +120,11 @@ impl File for PortableFile {
         let file = Arc::clone(&self.file);
         // Not on the log's thread: filling the next segment must not hold up the commits to this one.
         self.workers.files.run(move || file.allocate(bytes)).await
+    }
+
+    async fn set_length(&self, bytes: u64) -> io::Result<()> {
+        let file = Arc::clone(&self.file);
+        self.worker().run(move || file.set_length(bytes)).await
     }
 
     async fn length(&self) -> io::Result<u64> {

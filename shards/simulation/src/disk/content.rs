@@ -167,6 +167,14 @@ impl Content {
         }
     }
 
+    /// As the running system sees it at once; a crash may keep any length since the last that was durable.
+    pub(super) fn set_length(&mut self, length: u64) {
+        if length != self.length() {
+            self.reserved = self.reserved.max(length);
+            self.pending_lengths.push(length);
+        }
+    }
+
     /// What a completed durable write promises: its own sectors and a length that covers them; nothing else.
     pub(super) fn make_range_durable(&mut self, offset: u64, bytes: u64) {
         for number in offset / SECTOR..(offset + bytes) / SECTOR {

@@ -20,6 +20,7 @@ const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
 const ENOTDIR: i32 = 20;
 const EISDIR: i32 = 21;
+const ENOTEMPTY: i32 = 39;
 
 pub(super) fn os_error(number: i32) -> io::Error {
     io::Error::from_raw_os_error(number)
@@ -113,6 +114,26 @@ impl Tree {
         let node = self.resolve(path)?;
         if matches!(self.nodes[&node], Node::Directory) {
             return Err(os_error(EISDIR));
+        }
+        let (directory, name) = self.split(path)?;
+        self.change(vec![(directory, name, None)]);
+        Ok(())
+    }
+
+    pub(super) fn link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let node = self.open(from)?;
+        let (directory, name) = self.split(to)?;
+        if self.names.contains_key(&(directory, name.clone())) {
+            return Err(os_error(EEXIST));
+        }
+        self.change(vec![(directory, name, Some(node))]);
+        Ok(())
+    }
+
+    pub(super) fn remove_directory(&mut self, path: &Path) -> io::Result<()> {
+        let node = self.resolve_directory(path)?;
+        if self.children(node).next().is_some() {
+            return Err(os_error(ENOTEMPTY));
         }
         let (directory, name) = self.split(path)?;
         self.change(vec![(directory, name, None)]);

@@ -1,0 +1,84 @@
+//! Folders of blocks: their names, and making and removing them so that a crash at any step leaves a whole block or none.
+
+use std::path::{Path, PathBuf};
+
+use runtime::{Disk, Runtime};
+use shard::frames::FileError;
+
+use crate::ulid::Ulid;
+
+/// Ends of the names of folders that are no block, or no block any more. Prometheus' own, so that it cleans up after us too.
+const IN_CREATION: &str = ".tmp-for-creation";
+const IN_DELETION: &str = ".tmp-for-deletion";
+
+pub(crate) fn block(data: &Path, ulid: Ulid) -> PathBuf {
+    data.join(ulid.to_string())
+}
+
+pub(crate) fn in_creation(data: &Path, ulid: Ulid) -> PathBuf {
+    data.join(format!("{ulid}{IN_CREATION}"))
+}
+
+fn in_deletion(data: &Path, ulid: Ulid) -> PathBuf {
+    data.join(format!("{ulid}{IN_DELETION}"))
+}
+
+/// What the name of a folder says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Block(Ulid),
+    Leftover,
+    Other,
+}
+
+pub(crate) fn named(name: &str) -> Named {
+    if let Ok(ulid) = name.parse() {
+        return Named::Block(ulid);
+    }
+    // Prometheus also knows `.tmp`, of old.
+    let stem = [IN_CREATION, IN_DELETION, ".tmp"].iter().find_map(|end| name.strip_suffix(end));
+    if stem.is_some_and(|stem| stem.parse::<Ulid>().is_ok()) { Named::Leftover } else { Named::Other }
+}
+
+/// Takes a block's name away, durably, then removes it.
+pub(crate) async fn remove_block<R: Runtime>(runtime: &R, data: &Path, ulid: Ulid) -> Result<(), FileError> {
+    let (from, to) = (block(data, ulid), in_deletion(data, ulid));
+    let disk = runtime.disk();
+    disk.rename(&from, &to).await.map_err(FileError::new("rename", &from))?;
+    disk.sync_directory(data).await.map_err(FileError::new("sync", data))?;
+    remove_folder(runtime, &to).await
+}
+
+/// Removes a folder of a block that does not count, with the folders in it.
+pub(crate) async fn remove_folder<R: Runtime>(runtime: &R, folder: &Path) -> Result<(), FileError> {
+    let disk = runtime.disk();
+    for inner in [folder.join("chunks"), folder.to_owned()] {
+        let names = match disk.list(&inner).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            names => names.map_err(FileError::new("list", &inner))?,
+        };
+        for name in names {
+            let path = inner.join(name);
+            disk.remove(&path).await.map_err(FileError::new("remove", &path))?;
+        }
+        disk.remove_directory(&inner).await.map_err(FileError::new("remove", &inner))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_blocks_from_leftovers() {
+        let ulid = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+        assert_eq!(named(ulid), Named::Block(ulid.parse().expect("a ULID")));
+        for end in [".tmp-for-creation", ".tmp-for-deletion", ".tmp"] {
+            assert_eq!(named(&format!("{ulid}{end}")), Named::Leftover);
+        }
+        for other in ["wal", "shard-000", "snapshots", "x.tmp", "FORMAT", "01ARZ3NDEKTSV4RRFFQ69G5FAV.bak"] {
+            assert_eq!(named(other), Named::Other, "{other}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The instance's blocks, in Prometheus' format: cut from the shards' heads, read, compacted, retained, deleted, snapshotted.
+//!
+//! One block holds a window of all shards. Everything that changes the set of blocks happens on one thread of low priority, one
+//! job at a time, over [`runtime`]'s disk, so that the simulator can cut each step short. Readers take a snapshot of the set and
+//! need nothing else: a block is written once, and its maps outlive its name. What decides whether a block counts is its name:
+//! a folder gets it by a rename, when everything in it is durable, and loses it by one, before anything in it is removed.
+
+mod block;
+mod cut;
+mod error;
+mod folder;
+mod meta;
+mod set;
+mod stream_file;
+mod ulid;
+mod writer;
+
+pub use block::Block;
+pub use error::{BlocksError, Damage};
+pub use meta::{Compaction, Meta, Parent, Stats};
+pub use set::{BlockSet, Blocks};
+pub use ulid::Ulid;
