@@ -4,6 +4,7 @@
 //! I/O; the simulator is just a second driver. What is promised: a head rebuilt from its log answers as the one that wrote it.
 
 pub mod append;
+pub mod block;
 pub mod checkpoint;
 pub mod chunk_file;
 pub mod head;
