@@ -66,6 +66,8 @@ pub(crate) enum ServeError {
     NoRoom(FileError),
     #[error("start the data plane: {0}")]
     DataPlane(StartError),
+    #[error("open the blocks: {0}")]
+    Blocks(blocks::BlocksError),
     #[error("start the threads of the control plane: {0}")]
     Runtime(io::Error),
 }
@@ -156,12 +158,11 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
     let started = tokio::task::spawn_blocking(move || DataPlane::start(data_plane)).await;
     let mut data_plane = started.map_err(|error| ServeError::Runtime(io::Error::other(error)))??;
     servers.start_ingest(&data_plane).await?;
-    assert!(
-        shared.storage.set(Storage::new(&data_plane, shared.flags.query_memory_bytes_max())).is_ok(),
-        "set once, here"
-    );
+    let mut blocks = start_blocks(&shared, &data_plane)?;
+    let storage = Storage::new(&data_plane, blocks.service().clone(), shared.flags.query_memory_bytes_max());
+    assert!(shared.storage.set(storage).is_ok(), "set once, here");
     tokio::select! {
-        opened = data_plane.opened() => opened?,
+        opened = open_all(&mut data_plane, &mut blocks) => opened?,
         () = until_the_end(&shared, &mut signals, &mut received) => {
             tracing::info!("stopped while the data was being recovered");
             return Ok(());
@@ -172,11 +173,28 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
     tracing::info!("stopping");
     shared.stopping.store(true, Ordering::Relaxed);
     servers.stop().await;
+    // Before the shards, which it asks for what a block needs. A job under way ends at its next step.
+    drop(tokio::task::spawn_blocking(move || blocks.stop()).await);
     if let Err(error) = data_plane.shutdown().await {
         tracing::error!(%error, "the data plane did not stop cleanly");
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn start_blocks(shared: &Shared, data_plane: &DataPlane) -> Result<blocks::service::Running, ServeError> {
+    let directory = data_plane.directory();
+    let config = blocks::service::Config {
+        data: directory.path.clone(),
+        key: directory.key,
+        retention: shared.flags.retention(),
+    };
+    blocks::service::start(config, data_plane.handle()).map_err(ServeError::Runtime)
+}
+
+async fn open_all(data_plane: &mut DataPlane, blocks: &mut blocks::service::Running) -> Result<(), ServeError> {
+    blocks.opened().await.map_err(ServeError::Blocks)?;
+    Ok(data_plane.opened().await?)
 }
 
 /// The listeners that are being served.

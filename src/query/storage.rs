@@ -26,6 +26,7 @@ use super::shard_source::ShardSource;
 #[derive(Clone)]
 pub(crate) struct Storage {
     handle: Handle,
+    blocks: blocks::Service,
     files: Arc<ChunkFiles>,
     receiver: Arc<Receiver>,
     writes: Arc<IngestCounters>,
@@ -85,14 +86,14 @@ pub(crate) enum StorageError {
 }
 
 impl Storage {
-    pub(crate) fn new(data_plane: &DataPlane, bytes_max: usize) -> Self {
+    pub(crate) fn new(data_plane: &DataPlane, blocks: blocks::Service, bytes_max: usize) -> Self {
         let backend = match data_plane.backend() {
             backend @ (BackendInUse::Glommio | BackendInUse::Portable { instead: None }) => backend.name().to_owned(),
             backend @ BackendInUse::Portable { instead: Some(reason) } => format!("{}: {reason}", backend.name()),
         };
         let (files, receiver) = (Arc::new(data_plane.chunk_files()), Arc::new(data_plane.receiver()));
         let writes = data_plane.ingest_counters().clone();
-        Self { handle: data_plane.handle(), files, receiver, writes, backend, bytes_max }
+        Self { handle: data_plane.handle(), blocks, files, receiver, writes, backend, bytes_max }
     }
 
     /// Counts of the write requests of all ports.

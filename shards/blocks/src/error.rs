@@ -33,6 +33,8 @@ pub enum DamageKind {
     Block(#[from] BlockError),
     #[error("{0}")]
     Meta(String),
+    #[error("the samples of a series lie outside of the times that its index gives for them")]
+    Times,
     #[error("segment {0} of its chunks is missing")]
     SegmentMissing(u32),
     #[error("the chunk at byte {offset}: {what}")]

@@ -6,17 +6,22 @@
 //! a folder gets it by a rename, when everything in it is durable, and loses it by one, before anything in it is removed.
 
 mod block;
+mod compact;
 mod cut;
 mod error;
 mod folder;
 mod meta;
+mod plan;
+pub mod service;
 mod set;
 mod stream_file;
 mod ulid;
 mod writer;
 
-pub use block::Block;
+pub use block::{Block, Columns};
 pub use error::{BlocksError, Damage};
 pub use meta::{Compaction, Meta, Parent, Stats};
+pub use plan::Retention;
+pub use service::Service;
 pub use set::{BlockSet, Blocks};
 pub use ulid::Ulid;

@@ -10,6 +10,18 @@ pub struct ThreadConfig {
     /// The CPU to stay on, if any.
     pub cpu: Option<usize>,
     pub durable: crate::DurableWay,
+    /// How far the thread and its helpers give way to others, 0 to 19 as in nice(2).
+    pub nice: u8,
+}
+
+impl ThreadConfig {
+    /// On the thread itself, before it starts others, which then are alike.
+    pub(crate) fn give_way(&self) {
+        if self.nice > 0 {
+            // Of the calling thread alone, on Linux. One that does not give way costs latency, not correctness.
+            drop(rustix::process::setpriority_process(Some(rustix::thread::gettid()), i32::from(self.nice)));
+        }
+    }
 }
 
 /// A running thread and, at its end, what its main future returned.

@@ -25,9 +25,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn start(name: &str) -> io::Result<Self> {
+    /// Starts the thread; `prepare` is the first thing that it does.
+    pub(crate) fn start(name: &str, prepare: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let (sender, receiver) = mailbox::channel(QUEUE_JOBS);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(receiver))?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            prepare();
+            work(receiver);
+        })?;
         Ok(Self { jobs: Some(sender), thread: Some(thread) })
     }
 

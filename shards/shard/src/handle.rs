@@ -231,7 +231,7 @@ impl Handle {
     }
 
     fn send(&self, shard: usize, request: Request) -> Result<(), Refusal> {
-        if !self.inner.shared.is_ready(shard) {
+        if self.inner.shared.is_held_back() || !self.inner.shared.is_ready(shard) {
             return Err(Refusal::Starting { shard });
         }
         self.inner.senders[shard].try_send(request).map_err(|error| match error {

@@ -260,6 +260,9 @@ impl<R: Runtime> Core<R> {
         if self.stopping.get() {
             return Err(Refusal::Stopping);
         }
+        if self.shared.is_held_back() {
+            return Err(Refusal::Starting { shard: self.number });
+        }
         self.commits.check(self.number)?;
         if self.head.borrow_mut().extent().waiting_bytes() > UNWRITTEN_CHUNK_BYTES_MAX {
             let reason =

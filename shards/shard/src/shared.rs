@@ -18,9 +18,13 @@ pub struct Shared {
     head_min_time: AtomicI64,
     /// Earlier times are in blocks, or about to be: nothing is appended there any more.
     closed_before: AtomicI64,
+    /// What all shards have forgotten.
+    truncated_before: AtomicI64,
     series: AtomicU64,
     series_max: AtomicU64,
     ready: Vec<AtomicBool>,
+    /// Somebody has to say yet what blocks hold: until then nothing is let in.
+    held_back: AtomicBool,
     /// Chunk files that were removed, by all shards. Their numbers are used again, so whoever keeps files open looks here.
     chunk_files_removed: AtomicU64,
     /// Bytes of log that replays have read, and all that they have to.
@@ -35,9 +39,11 @@ impl Shared {
             head_max_time: AtomicI64::new(NO_TIME),
             head_min_time: AtomicI64::new(i64::MAX),
             closed_before: AtomicI64::new(i64::MIN),
+            truncated_before: AtomicI64::new(i64::MIN),
             series: AtomicU64::new(0),
             series_max: AtomicU64::new(series_max),
             ready: std::iter::repeat_with(|| AtomicBool::new(false)).take(shards).collect(),
+            held_back: AtomicBool::new(false),
             chunk_files_removed: AtomicU64::new(0),
             replay_bytes: AtomicU64::new(0),
             replay_bytes_total: AtomicU64::new(0),
@@ -70,8 +76,14 @@ impl Shared {
         self.closed_before.fetch_max(time, Ordering::Relaxed);
     }
 
+    /// What all shards have forgotten since the process began.
+    pub fn truncated_before(&self) -> i64 {
+        self.truncated_before.load(Ordering::Relaxed)
+    }
+
     /// The shards have forgotten what is before a time.
     pub(crate) fn truncated(&self, floor: i64) {
+        self.truncated_before.fetch_max(floor, Ordering::Relaxed);
         if self.head_min_time().is_some() {
             self.head_min_time.fetch_max(floor, Ordering::Relaxed);
         }
@@ -94,9 +106,25 @@ impl Shared {
         self.ready.len()
     }
 
-    /// Whether all shards have replayed their logs.
+    /// Keeps requests out until [`Self::admit`].
+    pub fn hold_back(&self) {
+        self.held_back.store(true, Ordering::Release);
+    }
+
+    /// Lets requests in. Times before `closed_before` are in blocks: a shard that has not forgotten them yet will, so nothing may be
+    /// appended there.
+    pub fn admit(&self, closed_before: Option<i64>) {
+        self.close_before(closed_before.unwrap_or(i64::MIN));
+        self.held_back.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Acquire)
+    }
+
+    /// Whether requests are let in and all shards have replayed their logs.
     pub fn all_ready(&self) -> bool {
-        (0..self.ready.len()).all(|shard| self.is_ready(shard))
+        !self.is_held_back() && (0..self.ready.len()).all(|shard| self.is_ready(shard))
     }
 
     pub fn is_ready(&self, shard: usize) -> bool {

@@ -120,7 +120,8 @@ struct ListenerStart {
 }
 
 impl DataPlane {
-    /// Opens the directory and starts the shards' threads. They replay their logs meanwhile; [`Self::opened`] waits for that.
+    /// Opens the directory and starts the shards' threads. They replay their logs meanwhile; [`Self::opened`] waits for that. Requests
+    /// are let in by [`Shared::admit`], once it is known what blocks hold.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let shards = config.placement.shards.len().max(1);
         let directory = DataDirectory::open(&config.directory, shards)?;
@@ -134,6 +135,7 @@ impl DataPlane {
             |measured| measured.faster(),
         );
         let shared = Arc::new(Shared::new(directory.key, shards, config.series_max));
+        shared.hold_back();
         let (handle, mailboxes) = Handle::connect(shared);
         let mut this = Self {
             handle,
@@ -185,6 +187,11 @@ impl DataPlane {
     /// A receiver of remote write for another port, with the same rules and counters.
     pub fn receiver(&self) -> Receiver {
         Receiver::new(self.directory.key, self.decode_limits, self.counters.clone())
+    }
+
+    /// The data directory, locked as long as this lives.
+    pub fn directory(&self) -> &DataDirectory {
+        &self.directory
     }
 
     /// Reads sealed chunks.
@@ -252,7 +259,7 @@ impl DataPlane {
             mailbox,
             opened,
         };
-        let thread_config = ThreadConfig { name: format!("shard-{number}"), cpu, durable: self.durable };
+        let thread_config = ThreadConfig { name: format!("shard-{number}"), cpu, durable: self.durable, nice: 0 };
         let thread = match self.backend {
             BackendInUse::Glommio => {
                 let listener = socket.map(|socket| self.listener(socket));

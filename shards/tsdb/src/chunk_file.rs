@@ -22,8 +22,7 @@ pub const EXTENT_BYTES: usize = 256 << 10;
 pub const ENTRY_HEADER_BYTES: usize = 16;
 pub const MAGIC: [u8; 8] = *b"MILLCHNK";
 pub const VERSION: u8 = 2;
-/// Encoding byte of XOR (Gorilla) chunks, Prometheus' number.
-pub const ENCODING_XOR: u8 = 1;
+pub const ENCODING_XOR: u8 = codec::gorilla::ENCODING;
 
 const SECTOR: usize = 4096;
 

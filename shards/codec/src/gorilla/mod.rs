@@ -26,6 +26,9 @@ pub use bits::{BitSink, BitWriter};
 pub use decode::{ChunkError, Damage, Samples, decode_bits_into, decode_into};
 pub use encode::{XorState, encode_chunk};
 
+/// Prometheus' number of this encoding.
+pub const ENCODING: u8 = 1;
+
 /// Bytes in front of the bit stream of a finished chunk: the count.
 pub const HEADER_BYTES: usize = 2;
 

@@ -4,7 +4,7 @@
 use std::{io, path::Path, rc::Rc, sync::Arc};
 
 use crate::{
-    AlignedBuffer, Disk, DurableWay, File, FileMap, OpenMode,
+    AlignedBuffer, Disk, DurableWay, File, FileMap, OpenMode, ThreadConfig,
     files::{self, BlockingFile},
     worker::Worker,
 };
@@ -23,8 +23,12 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn start(name: &str) -> io::Result<Self> {
-        Ok(Self { log: Worker::start(&format!("{name}-log"))?, files: Worker::start(&format!("{name}-io"))? })
+    pub(super) fn start(config: &ThreadConfig) -> io::Result<Self> {
+        let start = |what| {
+            let config = config.clone();
+            Worker::start(&format!("{}-{what}", config.name), move || config.give_way())
+        };
+        Ok(Self { log: start("log")?, files: start("io")? })
     }
 }
 

@@ -64,12 +64,13 @@ where
     T: Send + 'static,
     F: Future<Output = T> + 'static,
 {
-    let disk = disk::Workers::start(&config.name)?;
+    let disk = disk::Workers::start(&config)?;
     let thread = thread::Builder::new().name(config.name.clone()).spawn(move || {
         if let Some(cpu) = config.cpu {
             // Checked by the caller's placement; a CPU that has gone since then costs speed, not correctness.
             drop(placement::pin_current_thread(&[cpu]));
         }
+        config.give_way();
         let executor = Rc::new(Executor::new());
         let runtime = PortableRuntime {
             executor: Rc::clone(&executor),

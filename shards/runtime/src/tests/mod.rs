@@ -13,7 +13,7 @@ pub(crate) fn disk_folder() -> PathBuf {
 }
 
 pub(crate) fn config(durable: DurableWay) -> ThreadConfig {
-    ThreadConfig { name: "test".to_owned(), cpu: None, durable }
+    ThreadConfig { name: "test".to_owned(), cpu: None, durable, nice: 0 }
 }
 
 /// What went wrong on the thread goes wrong in the test.

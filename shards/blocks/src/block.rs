@@ -1,0 +1,217 @@
+//! A block that is open for reading, on any thread.
+
+use std::{path::Path, sync::Arc};
+
+use codec::gorilla;
+use model::{Labels, Matcher};
+use runtime::{Disk, FileMap, Runtime};
+use shard::frames::FileError;
+use tsdb::{
+    block::{
+        BlockError, ChunkMeta, ChunkReference, Intervals, Tombstones,
+        index::{IndexReader, SeriesEntry, SymbolPair},
+        segment,
+    },
+    select::TimeRange,
+};
+
+use crate::{
+    error::{BlocksError, Damage, DamageKind},
+    folder,
+    meta::Meta,
+    ulid::Ulid,
+};
+
+/// An open block. Its files may lose their names meanwhile.
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub ulid: Ulid,
+    pub meta: Meta,
+    /// Bytes of all its files.
+    pub bytes: u64,
+    files: Arc<Files>,
+    tombstones: Arc<Tombstones>,
+}
+
+#[derive(Debug)]
+struct Files {
+    folder: std::path::PathBuf,
+    index: IndexReader<FileMap>,
+    segments: Vec<FileMap>,
+}
+
+impl Block {
+    /// Opens a block's folder. What is checked now are the small tables that everything else depends on.
+    pub(crate) async fn open<R: Runtime>(runtime: &R, data: &Path, ulid: Ulid) -> Result<Self, BlocksError> {
+        let path = folder::block(data, ulid);
+        let meta_path = path.join("meta.json");
+        let meta = Meta::decode(&map(runtime, &meta_path).await?);
+        let meta = meta.map_err(|what| Damage { path: meta_path, what: DamageKind::Meta(what) })?;
+        let index_path = path.join("index");
+        let index = map(runtime, &index_path).await?;
+        let mut bytes = index.len() as u64;
+        let index = IndexReader::open(index).map_err(|what| Damage { path: index_path, what: what.into() })?;
+        let segments = open_segments(runtime, &path).await?;
+        bytes += segments.iter().map(|segment| segment.len() as u64).sum::<u64>();
+        let tombstones = read_tombstones(runtime, &path).await?;
+        let files = Arc::new(Files { folder: path, index, segments });
+        Ok(Self { ulid, meta, bytes, files, tombstones: Arc::new(tombstones) })
+    }
+
+    /// Times of its samples; the end is exclusive.
+    pub fn times(&self) -> (i64, i64) {
+        (self.meta.min_time, self.meta.max_time)
+    }
+
+    pub fn overlaps(&self, range: TimeRange) -> bool {
+        self.meta.min_time <= range.max_time && self.meta.max_time > range.min_time
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.files.folder
+    }
+
+    pub fn index(&self) -> &IndexReader<FileMap> {
+        &self.files.index
+    }
+
+    pub fn tombstones(&self) -> &Tombstones {
+        &self.tombstones
+    }
+
+    /// The same block with other deletions.
+    pub(crate) fn with_tombstones(&self, tombstones: Tombstones) -> Self {
+        let mut other = self.clone();
+        other.meta.stats.num_tombstones = tombstones.count() as u64;
+        other.tombstones = Arc::new(tombstones);
+        other
+    }
+
+    /// References of the series that satisfy all matchers, in label order.
+    pub fn select(&self, matchers: &[Matcher]) -> Result<Vec<u32>, Damage> {
+        self.index().select(matchers).map_err(|what| self.index_damage(what))
+    }
+
+    pub fn series(&self, reference: u32, entry: &mut SeriesEntry) -> Result<(), Damage> {
+        self.index().series(reference, entry).map_err(|what| self.index_damage(what))
+    }
+
+    pub fn labels(&self, pairs: &[SymbolPair]) -> Result<Labels, Damage> {
+        self.index().labels(pairs).map_err(|what| self.index_damage(what))
+    }
+
+    pub fn symbol(&self, number: u32) -> Result<&str, Damage> {
+        self.index().symbol(number).map_err(|what| self.index_damage(what))
+    }
+
+    /// Times of a series that were deleted.
+    pub fn deleted(&self, reference: u32) -> Option<&Intervals> {
+        self.tombstones.get(u64::from(reference))
+    }
+
+    /// A chunk's encoding and data, its checksum checked.
+    pub fn chunk(&self, reference: ChunkReference) -> Result<(u8, &[u8]), Damage> {
+        let number = reference.segment();
+        let Some(bytes) = self.files.segments.get(number as usize) else {
+            let path = self.files.folder.join("chunks");
+            return Err(Damage { path, what: DamageKind::SegmentMissing(number) });
+        };
+        segment::chunk(bytes, reference.offset())
+            .map_err(|what| Damage { path: self.segment_path(reference), what: what.into() })
+    }
+
+    /// Appends the samples of a chunk that lie in a range and were not deleted.
+    pub fn append_samples(
+        &self,
+        chunk: &ChunkMeta,
+        range: TimeRange,
+        deleted: Option<&Intervals>,
+        scratch: &mut Columns,
+        into: &mut Columns,
+    ) -> Result<(), Damage> {
+        let (encoding, data) = self.chunk(chunk.reference)?;
+        scratch.times.clear();
+        scratch.values.clear();
+        let damage = |what: String| Damage {
+            path: self.segment_path(chunk.reference),
+            what: DamageKind::Chunk { offset: u64::from(chunk.reference.offset()), what },
+        };
+        if encoding != gorilla::ENCODING {
+            return Err(damage(format!("its encoding {encoding} is not one that this program reads")));
+        }
+        gorilla::decode_into(data, &mut scratch.times, &mut scratch.values)
+            .map_err(|error| damage(error.to_string()))?;
+        let start = scratch.times.partition_point(|time| *time < range.min_time);
+        let end = scratch.times.partition_point(|time| *time <= range.max_time);
+        let is_whole = deleted
+            .is_none_or(|deleted| !deleted.overlaps(TimeRange { min_time: chunk.min_time, max_time: chunk.max_time }));
+        if is_whole {
+            into.times.extend_from_slice(&scratch.times[start..end]);
+            into.values.extend_from_slice(&scratch.values[start..end]);
+            return Ok(());
+        }
+        for at in start..end {
+            if !deleted.is_some_and(|deleted| deleted.contains(scratch.times[at])) {
+                into.times.push(scratch.times[at]);
+                into.values.push(scratch.values[at]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that the bytes will not be read soon, so that they do not count as this process' memory.
+    pub(crate) fn release_pages(&self) {
+        self.index().bytes().release_pages();
+        self.files.segments.iter().for_each(FileMap::release_pages);
+    }
+
+    fn segment_path(&self, reference: ChunkReference) -> std::path::PathBuf {
+        self.files.folder.join("chunks").join(segment::file_name(reference.segment()))
+    }
+
+    fn index_damage(&self, what: BlockError) -> Damage {
+        Damage { path: self.files.folder.join("index"), what: what.into() }
+    }
+}
+
+/// Samples as columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Columns {
+    pub times: Vec<i64>,
+    pub values: Vec<u64>,
+}
+
+pub(crate) async fn map<R: Runtime>(runtime: &R, path: &Path) -> Result<FileMap, FileError> {
+    runtime.disk().map(path).await.map_err(FileError::new("map", path))
+}
+
+async fn open_segments<R: Runtime>(runtime: &R, folder: &Path) -> Result<Vec<FileMap>, BlocksError> {
+    let chunks = folder.join("chunks");
+    let names = match runtime.disk().list(&chunks).await {
+        // A block all of whose samples were deleted.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(FileError::new("list", &chunks))?,
+    };
+    let mut segments = Vec::new();
+    for number in 0..names.len() as u32 {
+        let name = segment::file_name(number);
+        if !names.contains(&name) {
+            return Err(Damage { path: chunks, what: DamageKind::SegmentMissing(number) }.into());
+        }
+        let path = chunks.join(name);
+        let bytes = map(runtime, &path).await?;
+        segment::check_header(&bytes).map_err(|what| Damage { path, what: what.into() })?;
+        segments.push(bytes);
+    }
+    Ok(segments)
+}
+
+/// A block without the file has no deletions.
+async fn read_tombstones<R: Runtime>(runtime: &R, folder: &Path) -> Result<Tombstones, BlocksError> {
+    let path = folder.join("tombstones");
+    match runtime.disk().map(&path).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Tombstones::default()),
+        Err(error) => Err(FileError::new("map", &path)(error).into()),
+        Ok(bytes) => Ok(Tombstones::decode(&bytes).map_err(|what| Damage { path, what: what.into() })?),
+    }
+}

@@ -1,0 +1,295 @@
+//! Making one block of several: series merged in label order, chunks copied, overlaps and deletions resolved.
+
+use std::{cmp::Ordering, path::Path, sync::Arc};
+
+use codec::gorilla;
+use runtime::Runtime;
+use tsdb::{
+    block::{
+        ChunkMeta, Tombstones,
+        index::{IndexLimit, Postings, SeriesEntry, SymbolPair, SymbolTable},
+    },
+    limits::SAMPLES_PER_CHUNK,
+    select::TimeRange,
+};
+
+use crate::{
+    block::{Block, Columns},
+    error::{BlocksError, Damage},
+    folder,
+    meta::{Compaction, Cut, Meta, Parent},
+    ulid::Ulid,
+    writer::{NewChunk, PendingBlock},
+};
+
+/// Series between two looks whether to go on.
+const SERIES_PER_LOOK: usize = 1024;
+
+/// What a compaction is made of.
+pub(crate) struct Compactor<'a, R: Runtime> {
+    pub(crate) runtime: &'a R,
+    pub(crate) data: &'a Path,
+    /// In order of time.
+    pub(crate) blocks: &'a [Arc<Block>],
+    pub(crate) ulid: Ulid,
+    /// Told how many series are done, and of how many at most; `false` ends it.
+    pub(crate) progress: &'a dyn Fn(usize, usize) -> bool,
+}
+
+impl<R: Runtime> Compactor<'_, R> {
+    /// Writes the block. `None`: everything in the old ones was deleted.
+    pub(crate) async fn run(&self) -> Result<Option<Block>, BlocksError> {
+        let written = self.write().await;
+        self.blocks.iter().for_each(|block| block.release_pages());
+        if !matches!(written, Ok(true)) {
+            let path = folder::in_creation(self.data, self.ulid);
+            if let Err(error) = folder::remove_folder(self.runtime, &path).await {
+                tracing::warn!(path = %path.display(), %error, "an unfinished block stays until the next start");
+            }
+        }
+        if !written? {
+            return Ok(None);
+        }
+        Ok(Some(Block::open(self.runtime, self.data, self.ulid).await?))
+    }
+
+    async fn write(&self) -> Result<bool, BlocksError> {
+        let limit = |limit| BlocksError::Limit { path: self.data.to_owned(), limit };
+        let (symbols, numbers) = merge_symbols(self.blocks)?;
+        let symbols = symbols.map_err(limit)?;
+        let mut pending = PendingBlock::create(self.runtime, self.data, self.ulid, symbols).await?;
+        let mut merge = Merge::new(self.blocks, &numbers)?;
+        let series: u64 = self.blocks.iter().map(|block| block.meta.stats.num_series).sum();
+        let mut done = 0;
+        while merge.next()? {
+            merge.put_chunks(&mut pending)?;
+            pending.finish_series(&merge.labels).await?;
+            done += merge.current.len();
+            if done % SERIES_PER_LOOK < merge.current.len() && !(self.progress)(done, series as usize) {
+                return Err(BlocksError::Stopping);
+            }
+        }
+        if !pending.has_series() {
+            return Ok(false);
+        }
+        pending.publish(self.meta(), &Tombstones::default()).await?;
+        Ok(true)
+    }
+
+    fn meta(&self) -> Meta {
+        let metas = || self.blocks.iter().map(|block| &block.meta);
+        let mut sources: Vec<String> = metas().flat_map(|meta| meta.compaction.sources.iter().cloned()).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let parent = |meta: &Meta| Parent { ulid: meta.ulid.clone(), min_time: meta.min_time, max_time: meta.max_time };
+        let level = metas().map(|meta| meta.compaction.level).max().unwrap_or_default();
+        let compaction = Compaction {
+            level: if self.blocks.len() > 1 { level + 1 } else { level },
+            sources,
+            parents: metas().map(parent).collect(),
+            ..Compaction::default()
+        };
+        let cut = metas().filter_map(|meta| meta.millrace).map(|cut| cut.before).max();
+        let min_time = metas().map(|meta| meta.min_time).min().expect("a compaction is of some blocks");
+        let max_time = metas().map(|meta| meta.max_time).max().expect("a compaction is of some blocks");
+        let cut = cut.map(|before| Cut { before });
+        let mut meta = Meta::new(self.ulid.to_string(), min_time, max_time, compaction, cut);
+        // What others have written there holds for all of them, or for none.
+        let other = &self.blocks[0].meta.other;
+        if metas().all(|meta| meta.other == *other) {
+            meta.other = other.clone();
+        }
+        meta
+    }
+}
+
+/// All symbols, and by block the new number of each of its own.
+type Merged = (Result<SymbolTable, IndexLimit>, Vec<Vec<u32>>);
+
+fn merge_symbols(blocks: &[Arc<Block>]) -> Result<Merged, Damage> {
+    let damage =
+        |block: &Block, what: tsdb::block::BlockError| Damage { path: block.folder().join("index"), what: what.into() };
+    let mut sources = Vec::new();
+    for block in blocks {
+        let symbols = block.index().symbols().map_err(|what| damage(block, what))?;
+        sources.push(symbols.map(|symbol| symbol.map_err(|what| damage(block, what))).peekable());
+    }
+    let mut table = SymbolTable::default();
+    let mut numbers: Vec<Vec<u32>> = vec![Vec::new(); blocks.len()];
+    loop {
+        let mut least: Option<&str> = None;
+        for source in &mut sources {
+            match source.peek() {
+                Some(Ok(symbol)) => least = Some(least.map_or(*symbol, |least| least.min(*symbol))),
+                Some(Err(error)) => return Err(error.clone()),
+                None => {}
+            }
+        }
+        let Some(least) = least else { return Ok((Ok(table), numbers)) };
+        let number = match table.push(least) {
+            Ok(number) => number,
+            Err(limit) => return Ok((Err(limit), numbers)),
+        };
+        for (source, numbers) in sources.iter_mut().zip(&mut numbers) {
+            if source.next_if(|symbol| matches!(symbol, Ok(symbol) if *symbol == least)).is_some() {
+                numbers.push(number);
+            }
+        }
+    }
+}
+
+/// Walks the series of all blocks in label order.
+struct Merge<'a> {
+    cursors: Vec<Cursor<'a>>,
+    /// Labels of the series that is at hand, and the cursors that have it.
+    labels: Vec<SymbolPair>,
+    current: Vec<usize>,
+    scratch: Columns,
+    merged: Columns,
+}
+
+struct Cursor<'a> {
+    block: &'a Block,
+    numbers: &'a [u32],
+    postings: Postings<'a>,
+    next: usize,
+    reference: u32,
+    entry: SeriesEntry,
+    /// Labels of the entry in the numbers of the new block.
+    labels: Vec<SymbolPair>,
+    is_done: bool,
+}
+
+impl<'a> Merge<'a> {
+    fn new(blocks: &'a [Arc<Block>], numbers: &'a [Vec<u32>]) -> Result<Self, Damage> {
+        let mut cursors = Vec::new();
+        for (block, numbers) in blocks.iter().zip(numbers) {
+            let postings = block.index().all_postings();
+            let postings = postings.map_err(|what| Damage { path: block.folder().join("index"), what: what.into() })?;
+            let mut cursor = Cursor {
+                block,
+                numbers,
+                postings,
+                next: 0,
+                reference: 0,
+                entry: SeriesEntry::default(),
+                labels: Vec::new(),
+                is_done: false,
+            };
+            cursor.advance()?;
+            cursors.push(cursor);
+        }
+        let (scratch, merged) = (Columns::default(), Columns::default());
+        Ok(Self { cursors, labels: Vec::new(), current: Vec::new(), scratch, merged })
+    }
+
+    /// Goes to the next series; `false` at the end.
+    fn next(&mut self) -> Result<bool, Damage> {
+        for at in std::mem::take(&mut self.current) {
+            self.cursors[at].advance()?;
+        }
+        let alive = || self.cursors.iter().enumerate().filter(|(_, cursor)| !cursor.is_done);
+        let Some((_, least)) = alive().min_by(|a, b| a.1.labels.cmp(&b.1.labels)) else { return Ok(false) };
+        self.labels.clone_from(&least.labels);
+        self.current = alive().filter(|(_, cursor)| cursor.labels == self.labels).map(|(at, _)| at).collect();
+        Ok(true)
+    }
+
+    /// Writes the chunks of the series at hand: as they are where nothing else reaches into their time, decoded and made anew
+    /// where something does.
+    fn put_chunks<R: Runtime>(&mut self, pending: &mut PendingBlock<R>) -> Result<(), Damage> {
+        let mut chunks: Vec<(ChunkMeta, usize)> = Vec::new();
+        for &at in &self.current {
+            chunks.extend(self.cursors[at].entry.chunks.iter().map(|&chunk| (chunk, at)));
+        }
+        // Of equal beginnings the one of the earlier block comes first.
+        chunks.sort_by_key(|(chunk, _)| chunk.min_time);
+        let mut rest = &chunks[..];
+        while let Some((first, _)) = rest.first() {
+            let mut end = first.max_time;
+            let mut count = 1;
+            while let Some((chunk, _)) = rest.get(count).filter(|(chunk, _)| chunk.min_time <= end) {
+                end = end.max(chunk.max_time);
+                count += 1;
+            }
+            let (run, behind) = rest.split_at(count);
+            self.put_run(run, pending)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn put_run<R: Runtime>(&mut self, run: &[(ChunkMeta, usize)], pending: &mut PendingBlock<R>) -> Result<(), Damage> {
+        if let [(chunk, at)] = run {
+            let cursor = &self.cursors[*at];
+            let range = TimeRange { min_time: chunk.min_time, max_time: chunk.max_time };
+            let deleted = cursor.block.deleted(cursor.reference);
+            if deleted.is_some_and(|deleted| deleted.covers(range)) {
+                return Ok(());
+            }
+            if deleted.is_none_or(|deleted| !deleted.overlaps(range)) {
+                let (encoding, data) = cursor.block.chunk(chunk.reference)?;
+                let (min_time, max_time) = (chunk.min_time, chunk.max_time);
+                pending.push_chunk(NewChunk { min_time, max_time, encoding, data });
+                return Ok(());
+            }
+        }
+        self.merge_samples(run)?;
+        put_samples(&self.merged, pending);
+        Ok(())
+    }
+
+    /// Samples of chunks that overlap, by time; of equal times that of the earlier block.
+    fn merge_samples(&mut self, run: &[(ChunkMeta, usize)]) -> Result<(), Damage> {
+        let Self { cursors, scratch, merged, .. } = self;
+        let mut samples: Vec<(i64, usize, u64)> = Vec::new();
+        for (chunk, at) in run {
+            let cursor = &cursors[*at];
+            merged.times.clear();
+            merged.values.clear();
+            let range = TimeRange { min_time: i64::MIN, max_time: i64::MAX };
+            let deleted = cursor.block.deleted(cursor.reference);
+            cursor.block.append_samples(chunk, range, deleted, scratch, merged)?;
+            samples.extend(merged.times.iter().zip(&merged.values).map(|(&time, &value)| (time, *at, value)));
+        }
+        samples.sort_by_key(|&(time, at, _)| (time, at));
+        samples.dedup_by_key(|sample| sample.0);
+        merged.times = samples.iter().map(|sample| sample.0).collect();
+        merged.values = samples.iter().map(|sample| sample.2).collect();
+        Ok(())
+    }
+}
+
+fn put_samples<R: Runtime>(samples: &Columns, pending: &mut PendingBlock<R>) {
+    let per_chunk = usize::from(SAMPLES_PER_CHUNK);
+    for (times, values) in samples.times.chunks(per_chunk).zip(samples.values.chunks(per_chunk)) {
+        let pairs: Vec<(i64, u64)> = times.iter().copied().zip(values.iter().copied()).collect();
+        let data = gorilla::encode_chunk(&pairs);
+        let (min_time, max_time) = (times[0], times[times.len() - 1]);
+        pending.push_chunk(NewChunk { min_time, max_time, encoding: gorilla::ENCODING, data: &data });
+    }
+}
+
+impl Cursor<'_> {
+    fn advance(&mut self) -> Result<(), Damage> {
+        let Some(reference) = self.postings.get(self.next) else {
+            self.is_done = true;
+            return Ok(());
+        };
+        self.next += 1;
+        self.reference = reference;
+        let Self { block, entry, labels, numbers, .. } = self;
+        block.series(reference, entry)?;
+        let number = |symbol: u32| numbers[symbol as usize];
+        let before = std::mem::take(labels);
+        *labels = entry.labels.iter().map(|&(name, value)| (number(name), number(value))).collect();
+        if self.next > 1 && before.cmp(labels) != Ordering::Less {
+            let what = tsdb::block::BlockError::Damaged {
+                offset: u64::from(reference) * 16,
+                what: tsdb::block::Damage::Order,
+            };
+            return Err(Damage { path: block.folder().join("index"), what: what.into() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! Cutting a window of all shards into one block.
+//!
+//! The window is closed first: every shard has then what it will ever have there, durably. Its series are named by the shards,
+//! sorted by their labels here, and fetched some thousand at a time; sealed chunks are copied from the chunk files as they are.
+//! The shards forget the window only when the block has its name.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use runtime::{Disk, FileMap, Runtime};
+use shard::{Handle, Refusal, frames::FileError, names::ShardFolders};
+use tsdb::{
+    SeriesRef,
+    block::{
+        Tombstones,
+        index::{IndexLimit, SymbolPair, SymbolTable},
+    },
+    chunk_file::{ENCODING_XOR, ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, SeriesTag, check_entry, check_file_header},
+    head::SealedChunk,
+    index::{LabelsView, PairRef},
+    limits::WINDOW_MS,
+    select::{SelectedChunk, Selection, TimeRange, Wanted},
+};
+
+use crate::{
+    block::{Block, map},
+    error::{BlocksError, Damage, DamageKind},
+    folder,
+    meta::{Compaction, Cut, Meta},
+    ulid::Ulid,
+    writer::{NewChunk, PendingBlock},
+};
+
+/// Series that are fetched at once: as many as a shard collects in one slice.
+const SERIES_PER_FETCH: usize = 4096;
+
+/// The window that is due to be cut, if one is: the oldest that has samples, once the head reaches half a window beyond it.
+pub(crate) fn due(oldest: Option<i64>, newest: Option<i64>) -> Option<TimeRange> {
+    let start = oldest?.div_euclid(WINDOW_MS).checked_mul(WINDOW_MS)?;
+    let end = start.checked_add(WINDOW_MS)?;
+    let is_due = newest? >= end.checked_add(WINDOW_MS / 2)?;
+    is_due.then_some(TimeRange { min_time: start, max_time: end - 1 })
+}
+
+/// What a cut is made of.
+pub(crate) struct Cutter<'a, R: Runtime> {
+    pub(crate) runtime: &'a R,
+    pub(crate) data: PathBuf,
+    pub(crate) handle: Handle,
+    pub(crate) window: TimeRange,
+    pub(crate) ulid: Ulid,
+    /// Told how many series are done, and of how many; `false` ends the cut.
+    pub(crate) progress: &'a dyn Fn(usize, usize) -> bool,
+}
+
+/// Series of all shards in label order.
+struct Sorted {
+    views: Vec<Arc<LabelsView>>,
+    generations: Vec<u32>,
+    symbols: SymbolTable,
+    /// By shard and pair; of pairs that none of the series has, anything.
+    pairs: Vec<Vec<SymbolPair>>,
+    series: Vec<(u16, SeriesRef)>,
+}
+
+impl<R: Runtime> Cutter<'_, R> {
+    /// Writes the block. `None`: the window has no samples.
+    pub(crate) async fn run(&self) -> Result<Option<Block>, BlocksError> {
+        self.handle.close_window(self.end()).await?;
+        loop {
+            let error = match self.write().await {
+                Ok(Some(())) => return Ok(Some(Block::open(self.runtime, &self.data, self.ulid).await?)),
+                Ok(None) => {
+                    self.discard().await;
+                    return Ok(None);
+                }
+                Err(error) => error,
+            };
+            self.discard().await;
+            // Numbers change when a truncation has been slow; what was written is of no use then.
+            if !matches!(error, BlocksError::Shards(Refusal::Renumbered { .. })) {
+                return Err(error);
+            }
+        }
+    }
+
+    fn end(&self) -> i64 {
+        self.window.max_time + 1
+    }
+
+    async fn discard(&self) {
+        let path = folder::in_creation(&self.data, self.ulid);
+        if let Err(error) = folder::remove_folder(self.runtime, &path).await {
+            tracing::warn!(path = %path.display(), %error, "an unfinished block stays until the next start");
+        }
+    }
+
+    async fn write(&self) -> Result<Option<()>, BlocksError> {
+        let found = self.handle.select(Arc::from([]), self.window, Wanted::Series, usize::MAX).await?;
+        let limit = |limit| BlocksError::Limit { path: self.data.clone(), limit };
+        let sorted = Sorted::new(&found).map_err(limit)?;
+        drop(found);
+        let mut pending = PendingBlock::create(self.runtime, &self.data, self.ulid, sorted.symbols.clone()).await?;
+        let mut chunk_files = ChunkMaps { runtime: self.runtime, data: &self.data, maps: HashMap::new() };
+        let mut done = 0;
+        for fetch in sorted.series.chunks(SERIES_PER_FETCH) {
+            self.copy(&sorted, fetch, &mut chunk_files, &mut pending).await?;
+            done += fetch.len();
+            if !(self.progress)(done, sorted.series.len()) {
+                return Err(BlocksError::Stopping);
+            }
+            chunk_files.release_pages();
+        }
+        if !pending.has_series() {
+            return Ok(None);
+        }
+        let name = self.ulid.to_string();
+        let compaction = Compaction { level: 1, sources: vec![name.clone()], ..Compaction::default() };
+        let cut = Cut { before: self.end() };
+        let meta = Meta::new(name, self.window.min_time, self.end(), compaction, Some(cut));
+        pending.publish(meta, &Tombstones::default()).await.map(|_| Some(()))
+    }
+
+    /// Copies the chunks of some series, which stand side by side in label order.
+    async fn copy(
+        &self,
+        sorted: &Sorted,
+        series: &[(u16, SeriesRef)],
+        chunk_files: &mut ChunkMaps<'_, R>,
+        pending: &mut PendingBlock<R>,
+    ) -> Result<(), BlocksError> {
+        let mut fetched = Vec::with_capacity(sorted.views.len());
+        for (shard, &generation) in sorted.generations.iter().enumerate() {
+            let of_shard = series.iter().filter(|(other, _)| usize::from(*other) == shard);
+            let of_shard: Vec<SeriesRef> = of_shard.map(|(_, series)| *series).collect();
+            let selection = self.handle.select_chosen(shard, generation, of_shard, self.window).await?;
+            fetched.push((selection, 0));
+        }
+        for &(shard, series) in series {
+            let (selection, next) = &mut fetched[usize::from(shard)];
+            if selection.series.get(*next) != Some(&series) {
+                continue;
+            }
+            self.copy_chunks(usize::from(shard), selection, *next, chunk_files, pending).await?;
+            *next += 1;
+            pending.finish_series(&sorted.labels(shard, series)).await?;
+        }
+        Ok(())
+    }
+
+    async fn copy_chunks(
+        &self,
+        shard: usize,
+        selection: &Selection,
+        position: usize,
+        chunk_files: &mut ChunkMaps<'_, R>,
+        pending: &mut PendingBlock<R>,
+    ) -> Result<(), BlocksError> {
+        for chunk in selection.chunks_of(position) {
+            match *chunk {
+                SelectedChunk::Copied { start, length } => {
+                    let data = &selection.bytes[start as usize..(start + length) as usize];
+                    let (mut times, mut values) = (Vec::new(), Vec::new());
+                    codec::gorilla::decode_into(data, &mut times, &mut values).expect("the shard has just encoded it");
+                    if let (Some(&min_time), Some(&max_time)) = (times.first(), times.last()) {
+                        pending.push_chunk(NewChunk { min_time, max_time, encoding: ENCODING_XOR, data });
+                    }
+                }
+                SelectedChunk::Sealed(chunk) => {
+                    match chunk_files.chunk(shard, chunk, selection.tags[position]).await? {
+                        Ok((map, at)) => {
+                            let SealedChunk { min_time, max_time, .. } = chunk;
+                            let data = &map[at];
+                            pending.push_chunk(NewChunk { min_time, max_time, encoding: ENCODING_XOR, data });
+                        }
+                        Err(damage) => chunk_files.set_aside(shard, chunk, &damage).await?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sorted {
+    fn new(found: &[Selection]) -> Result<Self, IndexLimit> {
+        let views: Vec<_> = found.iter().map(|selection| selection.labels.clone()).collect();
+        let used: Vec<Vec<PairRef>> = found.iter().map(pairs_of).collect();
+        let mut values = Vec::new();
+        let mut texts = BTreeSet::new();
+        for (shard, (view, used)) in views.iter().zip(&used).enumerate() {
+            texts.extend(used.iter().map(|&pair| view.name_of(pair)));
+            values.extend(used.iter().map(|&pair| (view.value_of(pair), shard as u16, pair)));
+        }
+        values.sort_unstable_by_key(|(text, _, _)| *text);
+        let names: Vec<&str> = texts.into_iter().collect();
+        let mut texts: Vec<&str> = values.iter().map(|(text, _, _)| *text).chain(names.iter().copied()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        let mut symbols = SymbolTable::default();
+        for text in &texts {
+            symbols.push(text)?;
+        }
+        let number_of = |text: &str| texts.binary_search(&text).expect("every text is among them") as u32;
+        let name_numbers: HashMap<&str, u32> = names.iter().map(|&name| (name, number_of(name))).collect();
+        let mut pairs: Vec<Vec<SymbolPair>> =
+            used.iter().map(|used| vec![(0, 0); used.iter().max().map_or(0, |pair| pair.0 as usize + 1)]).collect();
+        let mut at = 0;
+        for &(text, shard, pair) in &values {
+            while texts[at] != text {
+                at += 1;
+            }
+            let name = name_numbers[views[usize::from(shard)].name_of(pair)];
+            pairs[usize::from(shard)][pair.0 as usize] = (name, at as u32);
+        }
+        let series = found
+            .iter()
+            .enumerate()
+            .flat_map(|(shard, selection)| selection.series.iter().map(move |&series| (shard as u16, series)));
+        let series = series.collect();
+        let generations = found.iter().map(|selection| selection.generation).collect();
+        drop((texts, values));
+        let mut sorted = Self { views, generations, symbols, pairs, series };
+        sorted.sort();
+        Ok(sorted)
+    }
+
+    fn sort(&mut self) {
+        let mut series = std::mem::take(&mut self.series);
+        series.sort_unstable_by(|a, b| self.symbol_pairs(a.0, a.1).cmp(self.symbol_pairs(b.0, b.1)));
+        self.series = series;
+    }
+
+    /// Numbers of symbols compare as their texts do, so these do as label sets.
+    fn symbol_pairs(&self, shard: u16, series: SeriesRef) -> impl Iterator<Item = SymbolPair> {
+        let pairs = &self.pairs[usize::from(shard)];
+        self.views[usize::from(shard)].pairs(series).map(|pair| pairs[pair.0 as usize])
+    }
+
+    fn labels(&self, shard: u16, series: SeriesRef) -> Vec<SymbolPair> {
+        self.symbol_pairs(shard, series).collect()
+    }
+}
+
+/// The pairs that some of the series have, each once.
+fn pairs_of(selection: &Selection) -> Vec<PairRef> {
+    let mut seen: Vec<bool> = Vec::new();
+    let mut pairs = Vec::new();
+    for pair in selection.series.iter().flat_map(|&series| selection.labels.pairs(series)) {
+        let at = pair.0 as usize;
+        if at >= seen.len() {
+            seen.resize((at + 1).next_power_of_two(), false);
+        }
+        if !std::mem::replace(&mut seen[at], true) {
+            pairs.push(pair);
+        }
+    }
+    pairs
+}
+
+/// Chunk files of the shards, mapped as far as they are written.
+struct ChunkMaps<'a, R: Runtime> {
+    runtime: &'a R,
+    data: &'a Path,
+    maps: HashMap<(usize, u32), FileMap>,
+}
+
+impl<R: Runtime> ChunkMaps<'_, R> {
+    /// The bytes that a chunk is in, and where; or what is wrong with it.
+    async fn chunk(
+        &mut self,
+        shard: usize,
+        chunk: SealedChunk,
+        tag: SeriesTag,
+    ) -> Result<Result<(FileMap, Range<usize>), Damage>, BlocksError> {
+        let (file, start) = (chunk.address.file(), chunk.address.offset() as usize);
+        let path = ShardFolders::new(self.data, shard).chunk_file(file);
+        let known = self.maps.get(&(shard, file)).filter(|map| map.len() >= start + ENTRY_BYTES_MAX).cloned();
+        let map = match known {
+            Some(map) => map,
+            // It may have grown since it was mapped, and its last chunks are close to its end.
+            None => {
+                let map = map(self.runtime, &path).await?;
+                self.maps.insert((shard, file), map.clone());
+                map
+            }
+        };
+        let damage = |what: String| Damage { path, what: DamageKind::Chunk { offset: start as u64, what } };
+        if let Err(what) = check_file_header(&map, file) {
+            return Ok(Err(damage(what.to_owned())));
+        }
+        Ok(match check_entry(map.get(start..).unwrap_or_default(), tag) {
+            Ok(data) => {
+                let at = start + ENTRY_HEADER_BYTES;
+                let range = at..at + data.len();
+                Ok((map, range))
+            }
+            Err(what) => Err(damage(what.to_string())),
+        })
+    }
+
+    /// A chunk that can't be read must not keep the others from a block. Its file stays, under another name, for whoever wants to look.
+    async fn set_aside(&self, shard: usize, chunk: SealedChunk, damage: &Damage) -> Result<(), BlocksError> {
+        let folder = self.data.join("damaged");
+        let file = chunk.address.file();
+        let kept = folder.join(format!("shard-{shard:03}-chunks-{file:06}-{}", chunk.min_time));
+        let disk = self.runtime.disk();
+        disk.create_directory(&folder).await.map_err(FileError::new("create", &folder))?;
+        let path = ShardFolders::new(self.data, shard).chunk_file(file);
+        match disk.link(&path, &kept).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            linked => linked.map_err(FileError::new("link", &path))?,
+        }
+        tracing::error!(
+            %damage, kept = %kept.display(), from = chunk.min_time, to = chunk.max_time,
+            "the samples of a chunk are lost: the block goes without them"
+        );
+        Ok(())
+    }
+
+    fn release_pages(&self) {
+        self.maps.values().for_each(FileMap::release_pages);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_due_when_the_head_is_half_a_window_beyond_it() {
+        let start = 1_700_000_000_000i64.div_euclid(WINDOW_MS) * WINDOW_MS;
+        let window = TimeRange { min_time: start, max_time: start + WINDOW_MS - 1 };
+        let half = WINDOW_MS / 2;
+        assert_eq!(due(Some(start + 5), Some(start + WINDOW_MS + half)), Some(window));
+        assert_eq!(due(Some(start + 5), Some(start + WINDOW_MS + half - 1)), None);
+        assert_eq!(due(Some(start - 1), Some(start + half)).map(|due| due.max_time), Some(start - 1));
+        assert_eq!(due(None, Some(start)), None);
+        assert_eq!(due(Some(i64::MIN), Some(i64::MAX)).map(|due| due.min_time < 0), None, "no border fits");
+        assert_eq!(due(Some(i64::MAX), Some(i64::MAX)), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! The set of blocks as readers see it, and how it is found at start.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use runtime::{Disk, Runtime};
+use shard::frames::FileError;
+
+use crate::{
+    block::Block,
+    error::BlocksError,
+    folder::{self, Named},
+};
+
+/// Blocks at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct BlockSet {
+    /// By first time, then by name.
+    pub blocks: Vec<Arc<Block>>,
+    /// What the shards hold before this time is in the blocks: a reader that has taken from the shards first and then looked here
+    /// leaves it out.
+    pub cut_before: Option<i64>,
+}
+
+/// The current set, shared with readers.
+#[derive(Clone, Debug, Default)]
+pub struct Blocks {
+    current: Arc<Mutex<Arc<BlockSet>>>,
+}
+
+impl Blocks {
+    pub fn current(&self) -> Arc<BlockSet> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn publish(&self, set: BlockSet) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+    }
+
+    /// Puts blocks in the place of others, in one step for every reader.
+    pub(crate) fn replace(&self, gone: &[Arc<Block>], new: impl IntoIterator<Item = Block>) {
+        let current = self.current();
+        let kept = current.blocks.iter().filter(|block| gone.iter().all(|other| other.ulid != block.ulid));
+        let blocks = kept.cloned().chain(new.into_iter().map(Arc::new)).collect();
+        self.publish(BlockSet::new(blocks, current.cut_before));
+    }
+}
+
+impl BlockSet {
+    /// `cut_before` never goes back, even when the block that it comes from is gone.
+    pub(crate) fn new(mut blocks: Vec<Arc<Block>>, cut_before: Option<i64>) -> Self {
+        blocks.sort_by_key(|block| (block.meta.min_time, block.ulid));
+        let cuts = blocks.iter().filter_map(|block| block.meta.millrace.map(|cut| cut.before));
+        let cut_before = cuts.max().max(cut_before);
+        Self { blocks, cut_before }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.blocks.iter().map(|block| block.bytes).sum()
+    }
+}
+
+/// What was found in a data directory.
+pub(crate) struct Found {
+    pub(crate) set: BlockSet,
+    /// Blocks that can't be opened. They stay where they are.
+    pub(crate) damaged: Vec<(PathBuf, BlocksError)>,
+}
+
+/// Opens all blocks of a data directory, and removes what a crash has left of others.
+pub(crate) async fn open<R: Runtime>(runtime: &R, data: &Path) -> Result<Found, BlocksError> {
+    let names = runtime.disk().list(data).await.map_err(FileError::new("list", data))?;
+    let (mut blocks, mut damaged) = (Vec::new(), Vec::new());
+    for name in names {
+        match folder::named(&name) {
+            Named::Other => {}
+            Named::Leftover => remove_leftover(runtime, &data.join(&name)).await,
+            Named::Block(ulid) => match Block::open(runtime, data, ulid).await {
+                Ok(block) => blocks.push(Arc::new(block)),
+                Err(error) => {
+                    let path = folder::block(data, ulid);
+                    tracing::error!(
+                        block = %path.display(), %error,
+                        "a block can't be read: its samples are missing from answers; restore the file, or move the block's \
+                         folder out of the data directory"
+                    );
+                    damaged.push((path, error));
+                }
+            },
+        }
+    }
+    remove_replaced(runtime, data, &mut blocks).await;
+    Ok(Found { set: BlockSet::new(blocks, None), damaged })
+}
+
+async fn remove_leftover<R: Runtime>(runtime: &R, path: &Path) {
+    match folder::remove_folder(runtime, path).await {
+        Ok(()) => tracing::info!(path = %path.display(), "removed what an interrupted job has left"),
+        Err(error) => tracing::warn!(path = %path.display(), %error, "what an interrupted job has left stays"),
+    }
+}
+
+/// A crash may come after a compacted block got its name and before those that it replaces lost theirs.
+async fn remove_replaced<R: Runtime>(runtime: &R, data: &Path, blocks: &mut Vec<Arc<Block>>) {
+    let parents: Vec<String> = blocks
+        .iter()
+        .flat_map(|block| block.meta.compaction.parents.iter().map(|parent| parent.ulid.clone()))
+        .collect();
+    let replaced = |block: &Block| parents.contains(&block.ulid.to_string()) || block.meta.compaction.deletable;
+    for block in blocks.extract_if(.., |block| replaced(block)) {
+        if let Err(error) = folder::remove_block(runtime, data, block.ulid).await {
+            // Left out all the same, or its samples would be there twice.
+            tracing::warn!(block = %block.folder().display(), %error, "a block that another one replaces stays");
+        }
+    }
+}

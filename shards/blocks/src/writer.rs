@@ -1,0 +1,171 @@
+//! A block in the making: a folder under another name, files that grow from front to back, and the rename that makes it count.
+
+use std::path::{Path, PathBuf};
+
+use runtime::{Disk, Runtime};
+use shard::frames::FileError;
+use tsdb::block::{
+    ChunkMeta, ChunkReference, Tombstones,
+    index::{IndexWriter, SymbolPair, SymbolTable},
+    segment::{self, SegmentWriter},
+};
+
+use crate::{
+    error::{BlocksError, Damage, DamageKind},
+    folder,
+    meta::{Meta, Stats},
+    stream_file::{StreamFile, write_file},
+    ulid::Ulid,
+};
+
+/// Bytes of chunks or index that are collected before they go to their file.
+const COLLECT_BYTES: usize = 256 << 10;
+
+/// A block that is being written. Dropped before [`Self::publish`] it leaves a folder that does not count.
+pub(crate) struct PendingBlock<R: Runtime> {
+    runtime: R,
+    data: PathBuf,
+    ulid: Ulid,
+    folder: PathBuf,
+    index: IndexWriter,
+    index_file: StreamFile<R>,
+    segments: SegmentWriter,
+    segment_file: Option<(u32, StreamFile<R>)>,
+    collected: Vec<u8>,
+    chunks: Vec<ChunkMeta>,
+    stats: Stats,
+    bytes: u64,
+}
+
+/// A chunk as it goes into a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewChunk<'a> {
+    pub(crate) min_time: i64,
+    pub(crate) max_time: i64,
+    pub(crate) encoding: u8,
+    pub(crate) data: &'a [u8],
+}
+
+impl<R: Runtime> PendingBlock<R> {
+    pub(crate) async fn create(
+        runtime: &R,
+        data: &Path,
+        ulid: Ulid,
+        symbols: SymbolTable,
+    ) -> Result<Self, BlocksError> {
+        let folder = folder::in_creation(data, ulid);
+        let disk = runtime.disk();
+        for path in [folder.clone(), folder.join("chunks")] {
+            disk.create_directory(&path).await.map_err(FileError::new("create", &path))?;
+        }
+        Ok(Self {
+            runtime: runtime.clone(),
+            data: data.to_owned(),
+            ulid,
+            index: IndexWriter::new(symbols),
+            index_file: StreamFile::create(runtime, folder.join("index")).await?,
+            folder,
+            segments: SegmentWriter::default(),
+            segment_file: None,
+            collected: Vec::new(),
+            chunks: Vec::new(),
+            stats: Stats::default(),
+            bytes: 0,
+        })
+    }
+
+    /// Adds a chunk of the series that [`Self::finish_series`] will name. Chunks come in order of time, without an overlap.
+    pub(crate) fn push_chunk(&mut self, chunk: NewChunk<'_>) {
+        let samples = samples_of(chunk.data);
+        self.stats.num_samples += samples;
+        match chunk.encoding {
+            codec::gorilla::ENCODING => self.stats.num_float_samples += samples,
+            _ => self.stats.num_histogram_samples += samples,
+        }
+        self.stats.num_chunks += 1;
+        let reference: ChunkReference = self.segments.push(chunk.encoding, chunk.data);
+        self.chunks.push(ChunkMeta { min_time: chunk.min_time, max_time: chunk.max_time, reference });
+    }
+
+    /// Ends a series; one without chunks is not written. Series come in label order.
+    pub(crate) async fn finish_series(&mut self, labels: &[SymbolPair]) -> Result<(), BlocksError> {
+        if self.chunks.is_empty() {
+            return Ok(());
+        }
+        if self.chunks.windows(2).any(|two| two[0].max_time >= two[1].min_time) {
+            return Err(Damage { path: self.folder.clone(), what: DamageKind::Times }.into());
+        }
+        let added = self.index.push(labels, &self.chunks);
+        added.map_err(|limit| BlocksError::Limit { path: self.folder.clone(), limit })?;
+        self.chunks.clear();
+        self.stats.num_series += 1;
+        if self.segments.ready_bytes() >= COLLECT_BYTES {
+            self.write_chunks().await?;
+        }
+        if self.stats.num_series.is_multiple_of(1024) {
+            self.write_index().await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn has_series(&self) -> bool {
+        self.stats.num_series > 0
+    }
+
+    /// Completes the files, makes everything durable, and gives the folder its name. Returns the bytes written.
+    pub(crate) async fn publish(mut self, mut meta: Meta, tombstones: &Tombstones) -> Result<u64, BlocksError> {
+        self.write_chunks().await?;
+        if let Some((_, file)) = self.segment_file.take() {
+            self.bytes += file.finish().await?;
+        }
+        self.write_index().await?;
+        let limit = |limit| BlocksError::Limit { path: self.folder.clone(), limit };
+        let mut index = self.index.finish().map_err(limit)?;
+        while index.take_ready(&mut self.collected) {
+            self.index_file.push(&self.collected).await?;
+            self.collected.clear();
+        }
+        drop(index);
+        self.bytes += self.index_file.finish().await?;
+        meta.stats = Stats { num_tombstones: tombstones.count() as u64, ..self.stats };
+        let runtime = &self.runtime;
+        self.bytes += write_file(runtime, self.folder.join("tombstones"), &tombstones.encode()).await?;
+        self.bytes += write_file(runtime, self.folder.join("meta.json"), &meta.encode()).await?;
+        let disk = runtime.disk();
+        for path in [self.folder.join("chunks"), self.folder.clone()] {
+            disk.sync_directory(&path).await.map_err(FileError::new("sync", &path))?;
+        }
+        let path = folder::block(&self.data, self.ulid);
+        disk.rename(&self.folder, &path).await.map_err(FileError::new("rename", &self.folder))?;
+        disk.sync_directory(&self.data).await.map_err(FileError::new("sync", &self.data))?;
+        Ok(self.bytes)
+    }
+
+    async fn write_index(&mut self) -> Result<(), BlocksError> {
+        while self.index.take_ready(&mut self.collected) {
+            self.index_file.push(&self.collected).await?;
+            self.collected.clear();
+        }
+        Ok(())
+    }
+
+    async fn write_chunks(&mut self) -> Result<(), BlocksError> {
+        while let Some(piece) = self.segments.take_ready() {
+            if self.segment_file.as_ref().is_none_or(|(segment, _)| *segment != piece.segment) {
+                if let Some((_, complete)) = self.segment_file.take() {
+                    self.bytes += complete.finish().await?;
+                }
+                let path = self.folder.join("chunks").join(segment::file_name(piece.segment));
+                self.segment_file = Some((piece.segment, StreamFile::create(&self.runtime, path).await?));
+            }
+            let (_, file) = self.segment_file.as_mut().expect("made above");
+            file.push(&piece.bytes).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Every encoding begins with its number of samples.
+fn samples_of(data: &[u8]) -> u64 {
+    data.first_chunk().map_or(0, |count| u64::from(u16::from_be_bytes(*count)))
+}
