@@ -1,5 +1,7 @@
 //! Files of Prometheus' blocks.
 
+use std::sync::LazyLock;
+
 use codec::crc::crc32c;
 use model::{MatchOp, Matcher};
 use tsdb::{
@@ -13,8 +15,11 @@ use tsdb::{
 
 use super::{Target, assert_bounded};
 
+const TOC_BYTES: usize = 52;
+
 pub const TARGETS: &[Target] = &[
     Target { name: "block_index", run: block_index, seeds: index_seeds },
+    Target { name: "block_index_edits", run: block_index_edits, seeds: edit_seeds },
     Target { name: "block_segment", run: block_segment, seeds: segment_seeds },
     Target { name: "block_tombstones", run: block_tombstones, seeds: tombstone_seeds },
 ];
@@ -26,6 +31,19 @@ pub fn block_index(input: &[u8]) {
     let mut mended = input.to_vec();
     mend_index(&mut mended);
     check_index(&mended);
+}
+
+/// The same for a sound index in which some bytes were overwritten: three bytes of input say where and with what. Most changes of
+/// a whole file already fail where it is opened; these get to postings and series.
+pub fn block_index_edits(input: &[u8]) {
+    static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| index_of(6, 2));
+    let mut file = SOUND.clone();
+    let contents = file.len() - TOC_BYTES;
+    for &[high, low, byte] in input.as_chunks::<3>().0 {
+        file[usize::from(u16::from_be_bytes([high, low])) % contents] = byte;
+    }
+    mend_index(&mut file);
+    check_index(&file);
 }
 
 fn check_index(file: &[u8]) {
@@ -97,7 +115,6 @@ fn matchers() -> [Vec<Matcher>; 5] {
 
 /// Puts the right checksums where the table of contents leads to.
 fn mend_index(file: &mut [u8]) {
-    const TOC_BYTES: usize = 52;
     let Some(toc) = file.len().checked_sub(TOC_BYTES) else { return };
     put_sum(file, toc, TOC_BYTES - 4);
     let offset = |entry: usize| {
@@ -216,6 +233,11 @@ fn index_of(series: u32, chunks: i64) -> Vec<u8> {
     let (mut finished, mut file) = (writer.finish().expect("within the limits"), Vec::new());
     while finished.take_ready(&mut file) {}
     file
+}
+
+fn edit_seeds() -> Vec<Vec<u8>> {
+    let edit = |place: u16, byte| [place.to_be_bytes()[0], place.to_be_bytes()[1], byte];
+    [7, 53, 120, 161].map(|step| (1..5).flat_map(|at| edit(step * at, at as u8)).collect()).to_vec()
 }
 
 fn segment_seeds() -> Vec<Vec<u8>> {
