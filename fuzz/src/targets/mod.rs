@@ -1,5 +1,6 @@
-//! The registry of targets: a file for each crate under test, a line for each file in [`all`].
+//! The registry of targets: a file for each crate under test (two for tsdb), a line for each file in [`all`].
 
+pub mod block;
 pub mod codec;
 pub mod tsdb;
 pub mod wire;
@@ -15,7 +16,7 @@ pub struct Target {
 }
 
 pub fn all() -> impl Iterator<Item = &'static Target> {
-    [codec::TARGETS, tsdb::TARGETS, wire::TARGETS].into_iter().flatten()
+    [block::TARGETS, codec::TARGETS, tsdb::TARGETS, wire::TARGETS].into_iter().flatten()
 }
 
 /// Panics if more was allocated than the input's length justifies.

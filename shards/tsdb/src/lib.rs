@@ -1,4 +1,4 @@
-//! The storage engine as a pure function of state and input: log frames, head, index, selection.
+//! The storage engine as a pure function of state and input: log frames, head, index, selection, blocks.
 //!
 //! No file, clock, lock, random source or executor is reachable from here. `shard` decides when something happens and does the
 //! I/O; the simulator is just a second driver. What is promised: a head rebuilt from its log answers as the one that wrote it.

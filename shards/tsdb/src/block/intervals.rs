@@ -9,9 +9,9 @@ pub struct Intervals(Vec<TimeRange>);
 impl Intervals {
     /// Makes a set of intervals in any order. None may end before it begins.
     pub fn from_unsorted(mut all: Vec<TimeRange>) -> Self {
+        assert!(all.iter().all(|range| range.min_time <= range.max_time), "an interval ends before it begins");
         all.sort_unstable_by_key(|range| range.min_time);
         all.dedup_by(|next, last| {
-            assert!(next.min_time <= next.max_time, "an interval ends before it begins");
             let joins = reaches(last.max_time, next.min_time);
             if joins {
                 last.max_time = last.max_time.max(next.max_time);
