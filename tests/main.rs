@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary on loopback, with free ports and folders of its own, and real peers beside it.
 
 mod api;
+mod blocks;
 mod harness;
 mod peers;
 mod restart;

@@ -77,7 +77,7 @@ impl From<StorageError> for ApiError {
             StorageError::Refused(Refusal::Starting { .. } | Refusal::Stopping) => ErrorKind::Unavailable,
             // As a timeout it is 503: the client may ask again.
             StorageError::Refused(Refusal::Overloaded { .. }) => ErrorKind::Timeout,
-            StorageError::Refused(_) | StorageError::Panicked => ErrorKind::Internal,
+            StorageError::Refused(_) | StorageError::Damaged(_) | StorageError::Panicked => ErrorKind::Internal,
         };
         Self::new(kind, error.to_string())
     }

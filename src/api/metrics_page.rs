@@ -8,7 +8,7 @@ use axum::{
 
 use super::Shared;
 use crate::telemetry::{
-    data_plane,
+    blocks, data_plane,
     exposition::{CONTENT_TYPE, Exposition},
     process,
 };
@@ -19,6 +19,7 @@ pub(crate) async fn show(State(shared): State<Shared>) -> Response {
     process::write(&mut page);
     if let Some(storage) = shared.storage.get() {
         data_plane::write_ingest(&mut page, storage.writes());
+        blocks::write(&mut page, storage.blocks());
     }
     // A shard that does not answer leaves its lines out: the rest of the page is needed most just then.
     if let Some(storage) = shared.storage.get()

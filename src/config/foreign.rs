@@ -50,8 +50,6 @@ const FOREIGN: &[(&str, Takes)] = &[
     ("storage.tsdb.min-block-duration", Takes::Value),
     ("storage.tsdb.no-lockfile", Takes::Nothing),
     ("storage.tsdb.retention", Takes::Value),
-    ("storage.tsdb.retention.size", Takes::Value),
-    ("storage.tsdb.retention.time", Takes::Value),
     ("storage.tsdb.samples-per-chunk", Takes::Value),
     ("storage.tsdb.wal-compression", Takes::Nothing),
     ("storage.tsdb.wal-compression-type", Takes::Value),

@@ -1,10 +1,15 @@
-//! The shards as a source of the PromQL engine.
+//! The storage as a source of the PromQL engine.
 //!
 //! A selection is one message to each shard; what comes back are references to sealed chunks, copies of open ones and a view of
-//! the labels. Reading files and decoding happen here, on the query's own thread, tile by tile.
+//! the labels. Reading files and decoding happen here, on the query's own thread, tile by tile. Where blocks reach into the time
+//! range, [`super::merged`] joins them with what the shards gave.
+//!
+//! The shards are asked first, then the set of blocks is looked at: a window that is cut in between is in both, and what the set
+//! says is cut is left out of the shards' part.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use blocks::Blocks;
 use codec::gorilla;
 use model::{Labels, LabelsBuilder, METRIC_NAME, Matcher};
 use promql::{
@@ -17,11 +22,14 @@ use tsdb::{
     select::{NO_LAST, SelectedChunk, Selection, TimeRange, Wanted},
 };
 
+use super::merged;
+
 /// Between two looks at the budget while shards are at work.
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) struct ShardSource {
     handle: Handle,
+    blocks: Blocks,
     files: Arc<ChunkFiles>,
     runtime: tokio::runtime::Handle,
     /// What one shard may select for one selector.
@@ -32,11 +40,12 @@ impl ShardSource {
     /// `runtime` drives the waiting for shards; queries themselves run outside it.
     pub(crate) fn new(
         handle: Handle,
+        blocks: Blocks,
         files: Arc<ChunkFiles>,
         runtime: tokio::runtime::Handle,
         bytes_max: usize,
     ) -> Self {
-        Self { handle, files, runtime, bytes_max }
+        Self { handle, blocks, files, runtime, bytes_max }
     }
 
     fn selections(&self, request: &SelectRequest<'_>, budget: &QueryBudget) -> Result<Vec<Selection>, SourceError> {
@@ -70,32 +79,66 @@ impl Source for ShardSource {
         let parts = self.selections(request, budget)?;
         let mut held = budget.reservation();
         held.grow(0, parts.iter().map(Selection::heap_bytes).sum())?;
+        let set = self.blocks.current();
+        let range = TimeRange { min_time: request.min_time, max_time: request.max_time };
+        let head_range = TimeRange { min_time: range.min_time.max(set.cut_before.unwrap_or(i64::MIN)), ..range };
+        let reader = Reader::new(&self.files);
+        let overlapping: Vec<_> = set.blocks.iter().filter(|block| block.overlaps(range)).cloned().collect();
+        if !overlapping.is_empty() {
+            let head = Head { parts, range: head_range, last_only: request.hints.last_only, reader };
+            let key = *self.handle.identity_key();
+            let joined = merged::Stream::select(head, overlapping, request, key, budget, held)?;
+            return Ok(Box::new(joined));
+        }
         let mut firsts = Vec::with_capacity(parts.len() + 1);
         firsts.push(0);
         for part in &parts {
             firsts.push(firsts[firsts.len() - 1] + part.series.len());
         }
         Ok(Box::new(Stream {
-            parts,
             firsts,
             next: 0,
-            reader: Reader { files: &self.files, buffer: Vec::new(), times: Vec::new(), values: Vec::new() },
-            range: TimeRange { min_time: request.min_time, max_time: request.max_time },
-            last_only: request.hints.last_only,
+            head: Head { parts, range: head_range, last_only: request.hints.last_only, reader },
             _held: held,
         }))
     }
 }
 
-struct Stream<'s> {
+/// What the shards gave.
+pub(super) struct Head<'s> {
     /// By shard.
-    parts: Vec<Selection>,
+    pub(super) parts: Vec<Selection>,
+    pub(super) range: TimeRange,
+    pub(super) last_only: bool,
+    pub(super) reader: Reader<'s>,
+}
+
+impl Head<'_> {
+    /// Appends what a series of a part has in the range.
+    pub(super) fn append(&mut self, shard: usize, position: usize, tile: &mut Tile) -> Result<(), SourceError> {
+        let Self { parts, range, last_only, reader } = self;
+        let part = &parts[shard];
+        if *last_only && part.last_times[position] != NO_LAST {
+            let time = part.last_times[position];
+            if time >= range.min_time {
+                tile.push(time, f64::from_bits(part.last_values[position]));
+            }
+        } else if *last_only {
+            if let Some((time, value)) = reader.newest(shard, part, position, *range)? {
+                tile.push(time, f64::from_bits(value));
+            }
+        } else {
+            reader.append(shard, part, position, *range, tile)?;
+        }
+        Ok(())
+    }
+}
+
+struct Stream<'s> {
     /// The number of each part's first series, and one past the last of all.
     firsts: Vec<usize>,
     next: usize,
-    reader: Reader<'s>,
-    range: TimeRange,
-    last_only: bool,
+    head: Head<'s>,
     /// Gives the selection's memory back when the stream goes.
     _held: Reservation,
 }
@@ -109,16 +152,7 @@ impl Stream<'_> {
 
     fn append(&mut self, series: usize, tile: &mut Tile) -> Result<(), SourceError> {
         let (shard, position) = self.place(series);
-        let part = &self.parts[shard];
-        if self.last_only && part.last_times[position] != NO_LAST {
-            tile.push(part.last_times[position], f64::from_bits(part.last_values[position]));
-        } else if self.last_only {
-            if let Some((time, value)) = self.reader.newest(shard, part, position, self.range)? {
-                tile.push(time, f64::from_bits(value));
-            }
-        } else {
-            self.reader.append(shard, part, position, self.range, tile)?;
-        }
+        self.head.append(shard, position, tile)?;
         tile.finish_series(u32::try_from(series).expect("a selection is bounded far below 2^32 series"));
         Ok(())
     }
@@ -126,18 +160,18 @@ impl Stream<'_> {
 
 impl SeriesStream for Stream<'_> {
     fn series_count(&self) -> usize {
-        self.firsts[self.parts.len()]
+        self.firsts[self.head.parts.len()]
     }
 
     fn labels(&self, series: usize) -> Labels {
         let (part, position) = self.place(series);
-        let part = &self.parts[part];
+        let part = &self.head.parts[part];
         part.labels.labels(part.series[position])
     }
 
     fn group_ids(&mut self, grouping: Grouping<'_>) -> Option<GroupIds> {
         let mut grouper = Grouper { found: GroupIds::default(), by_labels: HashMap::new() };
-        for part in &self.parts {
+        for part in &self.head.parts {
             grouper.add(part, grouping);
         }
         Some(grouper.found)
@@ -155,14 +189,18 @@ impl SeriesStream for Stream<'_> {
 }
 
 /// Reads chunks into columns; the vectors are used again and again.
-struct Reader<'s> {
+pub(super) struct Reader<'s> {
     files: &'s ChunkFiles,
     buffer: Vec<u8>,
     times: Vec<i64>,
     values: Vec<u64>,
 }
 
-impl Reader<'_> {
+impl<'s> Reader<'s> {
+    pub(super) fn new(files: &'s ChunkFiles) -> Self {
+        Self { files, buffer: Vec::new(), times: Vec::new(), values: Vec::new() }
+    }
+
     /// Decodes a chunk into the reader's columns, in place of what was there.
     fn decode(
         &mut self,

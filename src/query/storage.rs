@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use blocks::{Block, Damage};
 use model::{Label, Labels, METRIC_NAME, MatchOp, Matcher};
 use shard::{
     BackendInUse, DataPlane, Handle, Refusal,
@@ -16,6 +17,10 @@ use shard::{
     stats::ShardStats,
 };
 use tsdb::{
+    block::{
+        ChunkMeta,
+        index::{SeriesEntry, SymbolPair},
+    },
     index::PairRef,
     select::{self, TimeRange, Wanted},
 };
@@ -81,6 +86,8 @@ pub(crate) enum StorageError {
         "the answer would hold more than {bytes_max} bytes in memory (--query.max-memory): narrow the selection or set a limit"
     )]
     TooLarge { bytes_max: usize },
+    #[error(transparent)]
+    Damaged(#[from] Damage),
     #[error("collecting the answer met a mistake of the program")]
     Panicked,
 }
@@ -112,7 +119,8 @@ impl Storage {
 
     /// What the PromQL engine reads from.
     pub(crate) fn source(&self, runtime: tokio::runtime::Handle) -> ShardSource {
-        ShardSource::new(self.handle.clone(), self.files.clone(), runtime, self.bytes_max)
+        let (blocks, files) = (self.blocks.blocks.clone(), self.files.clone());
+        ShardSource::new(self.handle.clone(), blocks, files, runtime, self.bytes_max)
     }
 
     /// Whether recovery is done.
@@ -130,16 +138,21 @@ impl Storage {
 
     pub(crate) async fn series(&self, selection: Selection) -> Result<Found<Labels>, StorageError> {
         let found = self.select(&selection).await?;
+        let blocks = self.blocks_in(&selection);
         let mut account = Account::new(self.bytes_max);
         off_the_runtime(move || {
             let mut all = BTreeSet::new();
-            for part in &found {
-                for series in &part.series {
-                    let labels = part.labels.labels(*series);
+            let mut insert = |labels: Labels| {
+                if !all.contains(&labels) {
                     account.take(labels_bytes(&labels))?;
                     all.insert(labels);
                 }
+                Ok(())
+            };
+            for part in &found {
+                part.series.iter().try_for_each(|series| insert(part.labels.labels(*series)))?;
             }
+            block_series(&blocks, &selection, &mut |block, entry| insert(block.labels(&entry.labels)?))?;
             Ok(limited(all, selection.limit))
         })
         .await
@@ -149,7 +162,12 @@ impl Storage {
         if selection.match_sets.is_empty() {
             return self.all_names(selection).await;
         }
-        self.texts_of_pairs(selection, |labels, pair| Some(labels.name_of(pair))).await
+        self.texts_of_pairs(
+            selection,
+            |labels, pair| Some(labels.name_of(pair)),
+            |block, (name, _)| block.symbol(name).map(Some),
+        )
+        .await
     }
 
     pub(crate) async fn label_values(
@@ -164,26 +182,34 @@ impl Storage {
         for set in &mut selection.match_sets {
             set.push(Matcher::new(MatchOp::NotEqual, name.as_str(), "").expect("no pattern to compile"));
         }
-        self.texts_of_pairs(selection, move |labels, pair| {
-            (labels.name_of(pair) == name).then(|| labels.value_of(pair))
-        })
+        let wanted = name.clone();
+        self.texts_of_pairs(
+            selection,
+            move |labels, pair| (labels.name_of(pair) == name).then(|| labels.value_of(pair)),
+            move |block, (name, value)| {
+                if block.symbol(name)? == wanted { block.symbol(value).map(Some) } else { Ok(None) }
+            },
+        )
         .await
     }
 
     async fn all_names(&self, selection: Selection) -> Result<Found<String>, StorageError> {
-        if self.is_outside(&selection) {
-            return Ok(limited(BTreeSet::new(), None));
-        }
-        let shards = self.handle.cardinality().await?;
-        let names = shards.into_iter().flat_map(|shard| shard.names).map(|name| name.name);
-        Ok(limited(names.collect(), selection.limit))
+        let shards = if self.is_outside(&selection) { Vec::new() } else { self.handle.cardinality().await? };
+        let blocks = self.blocks_in(&selection);
+        off_the_runtime(move || {
+            let names = shards.into_iter().flat_map(|shard| shard.names).map(|name| name.name);
+            let mut names: BTreeSet<String> = names.collect();
+            for block in &blocks {
+                names.extend(block.label_names()?.into_iter().map(str::to_owned));
+            }
+            Ok(limited(names, selection.limit))
+        })
+        .await
     }
 
     async fn all_values(&self, name: String, selection: Selection) -> Result<Found<String>, StorageError> {
-        if self.is_outside(&selection) {
-            return Ok(limited(BTreeSet::new(), None));
-        }
-        let shards = self.handle.cardinality().await?;
+        let shards = if self.is_outside(&selection) { Vec::new() } else { self.handle.cardinality().await? };
+        let blocks = self.blocks_in(&selection);
         let mut account = Account::new(self.bytes_max);
         off_the_runtime(move || {
             let mut values = BTreeSet::new();
@@ -193,6 +219,9 @@ impl Storage {
                         insert(&mut values, shard.labels.value_of(*pair), &mut account)?;
                     }
                 }
+            }
+            for block in &blocks {
+                block.each_label_value(&name, &mut |value| insert(&mut values, value, &mut account))?;
             }
             Ok(limited(values, selection.limit))
         })
@@ -204,8 +233,10 @@ impl Storage {
         &self,
         selection: Selection,
         text: impl for<'a> Fn(&'a tsdb::index::LabelsView, PairRef) -> Option<&'a str> + Send + 'static,
+        block_text: impl for<'a> Fn(&'a Block, SymbolPair) -> Result<Option<&'a str>, Damage> + Send + 'static,
     ) -> Result<Found<String>, StorageError> {
         let found = self.select(&selection).await?;
+        let blocks = self.blocks_in(&selection);
         let mut account = Account::new(self.bytes_max);
         off_the_runtime(move || {
             let mut texts = BTreeSet::new();
@@ -219,6 +250,17 @@ impl Storage {
                     }
                 }
             }
+            let mut seen = HashSet::new();
+            block_series(&blocks, &selection, &mut |block, entry| {
+                for &pair in &entry.labels {
+                    if seen.insert((block.ulid, pair))
+                        && let Some(text) = block_text(block, pair)?
+                    {
+                        insert(&mut texts, text, &mut account)?;
+                    }
+                }
+                Ok(())
+            })?;
             Ok(limited(texts, selection.limit))
         })
         .await
@@ -237,7 +279,18 @@ impl Storage {
         Ok(found)
     }
 
-    /// Whether nothing that is stored lies in the time range.
+    pub(crate) fn blocks(&self) -> &blocks::Service {
+        &self.blocks
+    }
+
+    /// Blocks that reach into the selection's time.
+    fn blocks_in(&self, selection: &Selection) -> Vec<Arc<Block>> {
+        let range = TimeRange { min_time: selection.min_time, max_time: selection.max_time };
+        let set = self.blocks.blocks.current();
+        set.blocks.iter().filter(|block| block.overlaps(range)).cloned().collect()
+    }
+
+    /// Whether nothing that the shards hold lies in the time range.
     fn is_outside(&self, selection: &Selection) -> bool {
         let shared = self.handle.shared();
         let (oldest, newest) = (shared.head_min_time(), shared.head_max_time());
@@ -272,6 +325,28 @@ impl Storage {
         })
         .await
     }
+}
+
+/// Visits the series of blocks that satisfy a set of matchers and have samples in the time; some of them more than once.
+fn block_series(
+    blocks: &[Arc<Block>],
+    selection: &Selection,
+    visit: &mut dyn FnMut(&Block, &SeriesEntry) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let mut entry = SeriesEntry::default();
+    for block in blocks {
+        for matchers in &selection.match_sets {
+            for reference in block.select(matchers)? {
+                block.series(reference, &mut entry)?;
+                let reaches =
+                    |chunk: &ChunkMeta| chunk.max_time >= selection.min_time && chunk.min_time <= selection.max_time;
+                if entry.chunks.iter().any(reaches) {
+                    visit(block, &entry)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 type Pairs<'a> = BTreeMap<(&'a str, &'a str), u64>;

@@ -1,5 +1,6 @@
 //! What the process says about itself: log lines, metrics, and what the kernel knows of it.
 
+pub(crate) mod blocks;
 pub(crate) mod data_plane;
 pub(crate) mod exposition;
 pub(crate) mod logging;

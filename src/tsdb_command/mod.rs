@@ -106,8 +106,7 @@ fn read(target: &Target) -> Result<Surveyed, TsdbError> {
     let key = directory.check_key();
     let folders: Vec<_> = (0..directory.shards).map(|shard| ShardFolders::new(&directory.path, shard)).collect();
     // Nothing is written, so how writes become durable does not matter.
-    let config =
-        ThreadConfig { name: "tsdb".to_owned(), cpu: None, durable: DurableWay::WriteThenFlush, nice: 0 };
+    let config = ThreadConfig { name: "tsdb".to_owned(), cpu: None, durable: DurableWay::WriteThenFlush, nice: 0 };
     let thread = portable::run(config, |runtime| async move {
         let mut shards = Vec::new();
         for folders in &folders {

@@ -90,3 +90,11 @@ pub(crate) fn vmagent(folder: &Path, config: &str, url: &str) -> Peer {
     ];
     start("vmagent", folder, &args, address, "/health")
 }
+
+/// Runs promtool to its end; returns what it prints.
+pub(crate) fn promtool(args: &[&str]) -> String {
+    let output = Command::new(program("promtool")).args(args).output().expect("promtool runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "promtool {args:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}

@@ -104,6 +104,24 @@ impl Block {
         self.index().symbol(number).map_err(|what| self.index_damage(what))
     }
 
+    /// The names that series have, in order.
+    pub fn label_names(&self) -> Result<Vec<&str>, Damage> {
+        self.index().label_names().map_err(|what| self.index_damage(what))
+    }
+
+    /// Visits the values of a name in order.
+    pub fn each_label_value<E: From<Damage>>(
+        &self,
+        name: &str,
+        visit: &mut dyn FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let values = self.index().label_values(name).map_err(|what| self.index_damage(what))?;
+        for value in values {
+            visit(value.map_err(|what| self.index_damage(what))?)?;
+        }
+        Ok(())
+    }
+
     /// Times of a series that were deleted.
     pub fn deleted(&self, reference: u32) -> Option<&Intervals> {
         self.tombstones.get(u64::from(reference))

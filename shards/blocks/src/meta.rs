@@ -97,6 +97,11 @@ impl Meta {
         text
     }
 
+    /// On one line.
+    pub fn encode_compact(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and texts become JSON")
+    }
+
     pub fn decode(text: &[u8]) -> Result<Self, String> {
         let meta: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if meta.version != VERSION {

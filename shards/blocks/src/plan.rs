@@ -33,9 +33,10 @@ pub(crate) fn next(blocks: &[Arc<Block>], ranges: &[i64], failed: &HashSet<Ulid>
     if !overlapping.is_empty() {
         return overlapping;
     }
-    // The newest block waits for its neighbours.
-    let Some((newest, older)) = usable.split_last() else { return Vec::new() };
-    let complete = ranges.iter().skip(1).find_map(|&range| complete(older, range, newest.meta.min_time));
+    // The newest block waits for its neighbours, and so does a range that the one before it lies in.
+    let Some((_, older)) = usable.split_last() else { return Vec::new() };
+    let newest = older.last().map_or(i64::MIN, |block| block.meta.min_time);
+    let complete = ranges.iter().skip(1).find_map(|&range| complete(older, range, newest));
     complete.or_else(|| much_deleted(older, ranges)).unwrap_or_default()
 }
 

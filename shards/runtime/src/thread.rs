@@ -19,7 +19,7 @@ impl ThreadConfig {
     pub(crate) fn give_way(&self) {
         if self.nice > 0 {
             // Of the calling thread alone, on Linux. One that does not give way costs latency, not correctness.
-            drop(rustix::process::setpriority_process(Some(rustix::thread::gettid()), i32::from(self.nice)));
+            rustix::process::setpriority_process(Some(rustix::thread::gettid()), i32::from(self.nice)).ok();
         }
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/status/flags", get(status::flags))
         .route("/status/runtimeinfo", get(status::runtimeinfo))
         .route("/status/tsdb", get(status::tsdb))
+        .route("/status/tsdb/blocks", get(status::blocks))
         .route("/admin/tsdb/delete_series", post(status::admin).put(status::admin))
         .route("/admin/tsdb/clean_tombstones", post(status::admin).put(status::admin))
         .route("/admin/tsdb/snapshot", post(status::admin).put(status::admin))

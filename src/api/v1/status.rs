@@ -62,6 +62,7 @@ pub(super) async fn runtimeinfo(State(shared): State<Shared>) -> Result<Response
     let corruptions: u64 = stats.iter().map(|shard| shard.recovery.frames_damaged).sum();
     let directory = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let retention = shared.flags.retention_text();
     let write = |json: &mut Json| {
         json.object().key("startTime").string(&calendar::rfc3339_ms(shared.started_at_ms));
         json.key("CWD").string(&directory);
@@ -72,7 +73,8 @@ pub(super) async fn runtimeinfo(State(shared): State<Shared>) -> Result<Response
         json.key("corruptionCount").integer(corruptions);
         // Go's scheduler has no counterpart here; the number of threads that may run at a time is the nearest to its meaning.
         json.key("goroutineCount").integer(0).key("GOMAXPROCS").integer(threads as u64).key("GOMEMLIMIT").integer(0);
-        json.key("GOGC").string("").key("GODEBUG").string("").key("storageRetention").string("").end_object();
+        json.key("GOGC").string("").key("GODEBUG").string("");
+        json.key("storageRetention").string(&retention).end_object();
     };
     Ok(success(write, &[]))
 }
@@ -100,6 +102,31 @@ pub(super) async fn tsdb(State(shared): State<Shared>, params: Params) -> Result
         write_counts(json.key("labelValueCountByLabelName"), &cardinality.values_by_label);
         write_counts(json.key("memoryInBytesByLabelName"), &cardinality.bytes_by_label);
         write_counts(json.key("seriesCountByLabelValuePair"), &cardinality.series_by_pair);
+        json.end_object();
+    };
+    Ok(success(write, &[]))
+}
+
+/// What the blocks say of themselves, by time; and the job on them that is under way.
+pub(super) async fn blocks(State(shared): State<Shared>) -> Result<Response, ApiError> {
+    let service = shared.storage()?.blocks();
+    let set = service.blocks.current();
+    let job = service.job();
+    let write = |json: &mut Json| {
+        json.object().key("blocks").array();
+        for block in &set.blocks {
+            json.raw(&block.meta.encode_compact());
+        }
+        json.end_array();
+        if let Some(job) = &job {
+            json.key("job").object().key("kind").string(job.kind.name());
+            json.key("minTime").integer(job.times.min_time).key("maxTime").integer(job.times.max_time + 1);
+            json.key("seriesDone")
+                .integer(job.series_done as u64)
+                .key("series")
+                .integer(job.series as u64)
+                .end_object();
+        }
         json.end_object();
     };
     Ok(success(write, &[]))
