@@ -188,6 +188,7 @@ fn start_blocks(shared: &Shared, data_plane: &DataPlane) -> Result<blocks::servi
         data: directory.path.clone(),
         key: directory.key,
         retention: shared.flags.retention(),
+        look: blocks::service::LOOK,
     };
     blocks::service::start(config, data_plane.handle()).map_err(ServeError::Runtime)
 }

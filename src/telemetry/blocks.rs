@@ -20,6 +20,9 @@ pub(crate) fn write(page: &mut Exposition, service: &Service) {
     }
     let help = "Blocks that could not be opened at start; the log names them.";
     page.single("millrace_blocks_damaged", gauge, help, get(&counters.blocks_damaged));
+    let help =
+        "Chunks that were damaged when their window was cut, so that the block goes without them; the log names them.";
+    page.single("millrace_block_chunks_lost_total", counter, help, get(&counters.chunks_lost));
     let help = "Windows of the head that were cut into blocks.";
     page.single("millrace_block_cuts_total", counter, help, get(&counters.cuts));
     let help = "Cuts that failed; each is tried again.";

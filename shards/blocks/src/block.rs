@@ -1,6 +1,6 @@
 //! A block that is open for reading, on any thread.
 
-use std::{path::Path, sync::Arc};
+use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
 
 use codec::gorilla;
 use model::{Labels, Matcher};
@@ -58,6 +58,16 @@ impl Block {
         Ok(Self { ulid, meta, bytes, files, tombstones: Arc::new(tombstones) })
     }
 
+    /// Opens a block that has its name already: an attempt that failed may have come that far. `None`: it has not.
+    pub(crate) async fn adopt<R: Runtime>(runtime: &R, data: &Path, ulid: Ulid) -> Result<Option<Self>, BlocksError> {
+        if !list(runtime, data).await?.contains(&ulid.to_string()) {
+            return Ok(None);
+        }
+        // What was to make the name durable may be what failed.
+        runtime.disk().sync_directory(data).await.map_err(FileError::new("sync", data))?;
+        Self::open(runtime, data, ulid).await.map(Some)
+    }
+
     /// Times of its samples; the end is exclusive.
     pub fn times(&self) -> (i64, i64) {
         (self.meta.min_time, self.meta.max_time)
@@ -77,14 +87,6 @@ impl Block {
 
     pub fn tombstones(&self) -> &Tombstones {
         &self.tombstones
-    }
-
-    /// The same block with other deletions.
-    pub(crate) fn with_tombstones(&self, tombstones: Tombstones) -> Self {
-        let mut other = self.clone();
-        other.meta.stats.num_tombstones = tombstones.count() as u64;
-        other.tombstones = Arc::new(tombstones);
-        other
     }
 
     /// References of the series that satisfy all matchers, in label order.
@@ -199,16 +201,41 @@ pub struct Columns {
     pub values: Vec<u64>,
 }
 
+/// Attempts at a file that can't be read, as that may be a bad moment of a sound disk, and the pause between two.
+const READ_ATTEMPTS: usize = 8;
+const READ_PAUSE: Duration = Duration::from_millis(20);
+
 pub(crate) async fn map<R: Runtime>(runtime: &R, path: &Path) -> Result<FileMap, FileError> {
-    runtime.disk().map(path).await.map_err(FileError::new("map", path))
+    patiently(runtime, || runtime.disk().map(path)).await.map_err(FileError::new("map", path))
+}
+
+async fn list<R: Runtime>(runtime: &R, path: &Path) -> Result<Vec<String>, FileError> {
+    patiently(runtime, || runtime.disk().list(path)).await.map_err(FileError::new("list", path))
+}
+
+async fn patiently<R: Runtime, T, F: Future<Output = io::Result<T>>>(
+    runtime: &R,
+    mut read: impl FnMut() -> F,
+) -> io::Result<T> {
+    let mut answer = read().await;
+    for _ in 1..READ_ATTEMPTS {
+        match &answer {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                runtime.sleep(READ_PAUSE).await;
+                answer = read().await;
+            }
+            _ => break,
+        }
+    }
+    answer
 }
 
 async fn open_segments<R: Runtime>(runtime: &R, folder: &Path) -> Result<Vec<FileMap>, BlocksError> {
     let chunks = folder.join("chunks");
-    let names = match runtime.disk().list(&chunks).await {
+    let names = match list(runtime, &chunks).await {
         // A block all of whose samples were deleted.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        names => names.map_err(FileError::new("list", &chunks))?,
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Vec::new(),
+        names => names?,
     };
     let mut segments = Vec::new();
     for number in 0..names.len() as u32 {
@@ -227,9 +254,9 @@ async fn open_segments<R: Runtime>(runtime: &R, folder: &Path) -> Result<Vec<Fil
 /// A block without the file has no deletions.
 async fn read_tombstones<R: Runtime>(runtime: &R, folder: &Path) -> Result<Tombstones, BlocksError> {
     let path = folder.join("tombstones");
-    match runtime.disk().map(&path).await {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Tombstones::default()),
-        Err(error) => Err(FileError::new("map", &path)(error).into()),
+    match map(runtime, &path).await {
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(Tombstones::default()),
+        Err(error) => Err(error.into()),
         Ok(bytes) => Ok(Tombstones::decode(&bytes).map_err(|what| Damage { path, what: what.into() })?),
     }
 }

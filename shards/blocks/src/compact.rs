@@ -17,7 +17,7 @@ use crate::{
     block::{Block, Columns},
     error::{BlocksError, Damage},
     folder,
-    meta::{Compaction, Cut, Meta, Parent},
+    meta::{Compaction, Meta, Parent},
     ulid::Ulid,
     writer::{NewChunk, PendingBlock},
 };
@@ -39,6 +39,9 @@ pub(crate) struct Compactor<'a, R: Runtime> {
 impl<R: Runtime> Compactor<'_, R> {
     /// Writes the block. `None`: everything in the old ones was deleted.
     pub(crate) async fn run(&self) -> Result<Option<Block>, BlocksError> {
+        if let Some(block) = Block::adopt(self.runtime, self.data, self.ulid).await? {
+            return Ok(Some(block));
+        }
         let written = self.write().await;
         self.blocks.iter().for_each(|block| block.release_pages());
         if !matches!(written, Ok(true)) {
@@ -89,11 +92,10 @@ impl<R: Runtime> Compactor<'_, R> {
             parents: metas().map(parent).collect(),
             ..Compaction::default()
         };
-        let cut = metas().filter_map(|meta| meta.millrace).map(|cut| cut.before).max();
+        let cut_before = metas().filter_map(Meta::cut_before).max();
         let min_time = metas().map(|meta| meta.min_time).min().expect("a compaction is of some blocks");
         let max_time = metas().map(|meta| meta.max_time).max().expect("a compaction is of some blocks");
-        let cut = cut.map(|before| Cut { before });
-        let mut meta = Meta::new(self.ulid.to_string(), min_time, max_time, compaction, cut);
+        let mut meta = Meta::new(self.ulid.to_string(), min_time, max_time, compaction, cut_before);
         // What others have written there holds for all of them, or for none.
         let other = &self.blocks[0].meta.other;
         if metas().all(|meta| meta.other == *other) {

@@ -19,7 +19,7 @@ use tsdb::{
         Tombstones,
         index::{IndexLimit, SymbolPair, SymbolTable},
     },
-    chunk_file::{ENCODING_XOR, ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, SeriesTag, check_entry, check_file_header},
+    chunk_file::{ENCODING_XOR, ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, SeriesTag, check_entry},
     head::SealedChunk,
     index::{LabelsView, PairRef},
     limits::WINDOW_MS,
@@ -30,7 +30,7 @@ use crate::{
     block::{Block, map},
     error::{BlocksError, Damage, DamageKind},
     folder,
-    meta::{Compaction, Cut, Meta},
+    meta::{Compaction, Meta},
     ulid::Ulid,
     writer::{NewChunk, PendingBlock},
 };
@@ -55,6 +55,8 @@ pub(crate) struct Cutter<'a, R: Runtime> {
     pub(crate) ulid: Ulid,
     /// Told how many series are done, and of how many; `false` ends the cut.
     pub(crate) progress: &'a dyn Fn(usize, usize) -> bool,
+    /// Told of chunks that the block goes without.
+    pub(crate) lost: &'a dyn Fn(&Damage),
 }
 
 /// Series of all shards in label order.
@@ -70,6 +72,9 @@ struct Sorted {
 impl<R: Runtime> Cutter<'_, R> {
     /// Writes the block. `None`: the window has no samples.
     pub(crate) async fn run(&self) -> Result<Option<Block>, BlocksError> {
+        if let Some(block) = Block::adopt(self.runtime, &self.data, self.ulid).await? {
+            return Ok(Some(block));
+        }
         self.handle.close_window(self.end()).await?;
         loop {
             let error = match self.write().await {
@@ -120,8 +125,7 @@ impl<R: Runtime> Cutter<'_, R> {
         }
         let name = self.ulid.to_string();
         let compaction = Compaction { level: 1, sources: vec![name.clone()], ..Compaction::default() };
-        let cut = Cut { before: self.end() };
-        let meta = Meta::new(name, self.window.min_time, self.end(), compaction, Some(cut));
+        let meta = Meta::new(name, self.window.min_time, self.end(), compaction, Some(self.end()));
         pending.publish(meta, &Tombstones::default()).await.map(|_| Some(()))
     }
 
@@ -177,7 +181,10 @@ impl<R: Runtime> Cutter<'_, R> {
                             let data = &map[at];
                             pending.push_chunk(NewChunk { min_time, max_time, encoding: ENCODING_XOR, data });
                         }
-                        Err(damage) => chunk_files.set_aside(shard, chunk, &damage).await?,
+                        Err(damage) => {
+                            chunk_files.set_aside(shard, chunk, &damage).await?;
+                            (self.lost)(&damage);
+                        }
                     }
                 }
             }
@@ -290,9 +297,7 @@ impl<R: Runtime> ChunkMaps<'_, R> {
             }
         };
         let damage = |what: String| Damage { path, what: DamageKind::Chunk { offset: start as u64, what } };
-        if let Err(what) = check_file_header(&map, file) {
-            return Ok(Err(damage(what.to_owned())));
-        }
+        // The file's header is not asked: a chunk says itself whether it is sound, and whose it is.
         Ok(match check_entry(map.get(start..).unwrap_or_default(), tag) {
             Ok(data) => {
                 let at = start + ENTRY_HEADER_BYTES;

@@ -40,11 +40,14 @@ pub(crate) fn named(name: &str) -> Named {
     if stem.is_some_and(|stem| stem.parse::<Ulid>().is_ok()) { Named::Leftover } else { Named::Other }
 }
 
-/// Takes a block's name away, durably, then removes it.
+/// Takes a block's name away, durably, then removes it. May be called again after it failed.
 pub(crate) async fn remove_block<R: Runtime>(runtime: &R, data: &Path, ulid: Ulid) -> Result<(), FileError> {
     let (from, to) = (block(data, ulid), in_deletion(data, ulid));
     let disk = runtime.disk();
-    disk.rename(&from, &to).await.map_err(FileError::new("rename", &from))?;
+    match disk.rename(&from, &to).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        renamed => renamed.map_err(FileError::new("rename", &from))?,
+    }
     disk.sync_directory(data).await.map_err(FileError::new("sync", data))?;
     remove_folder(runtime, &to).await
 }

@@ -1,7 +1,9 @@
 //! `meta.json`: what a block says of itself, as Prometheus writes it (version 1).
 //!
-//! Keys of others (Thanos has one) are kept as they are. We add one, `millrace`, which others ignore.
+//! Keys of others (Thanos has one) are kept as they are. We add one, `millrace`, which others ignore: it has a checksum of the file's
+//! own keys, as Prometheus' format has none here.
 
+use codec::crc::crc32c;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -21,18 +23,21 @@ pub struct Meta {
     pub compaction: Compaction,
     pub version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub millrace: Option<Cut>,
+    pub millrace: Option<Own>,
     /// Whatever else stands there.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// Where a block's samples come from, if they were cut from the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a block of ours says beyond Prometheus' keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Cut {
-    /// The shards may forget what is before: it is in this block and its elders.
-    pub before: i64,
+pub struct Own {
+    /// If the samples were cut from the head: the shards may forget what is before this time, it is in this block and its elders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_before: Option<i64>,
+    /// CRC-32C of Prometheus' keys and the one above, as compact JSON with this one zero.
+    pub checksum: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,12 +89,33 @@ pub struct Parent {
 
 impl Meta {
     /// What a block that is being made says; counts are filled in while it is written.
-    pub fn new(ulid: String, min_time: i64, max_time: i64, compaction: Compaction, millrace: Option<Cut>) -> Self {
+    pub fn new(ulid: String, min_time: i64, max_time: i64, compaction: Compaction, cut_before: Option<i64>) -> Self {
         let (stats, other) = (Stats::default(), Map::new());
+        let millrace = Some(Own { cut_before, checksum: 0 });
         Self { ulid, min_time, max_time, stats, compaction, version: VERSION, millrace, other }
     }
 
+    /// Before which time the shards may forget what they have.
+    pub fn cut_before(&self) -> Option<i64> {
+        self.millrace?.cut_before
+    }
+
+    fn checksum(&self) -> u32 {
+        let own = self.millrace.map(|own| Own { checksum: 0, ..own });
+        let plain = Self { millrace: own, other: Map::new(), ..self.clone() };
+        crc32c(&plain.encode_compact())
+    }
+
+    /// The file's content; a block of ours gets its checksum.
     pub fn encode(&self) -> Vec<u8> {
+        let mut sealed = self.clone();
+        if let Some(own) = &mut sealed.millrace {
+            own.checksum = self.checksum();
+        }
+        sealed.encode_as_is()
+    }
+
+    fn encode_as_is(&self) -> Vec<u8> {
         let mut text = Vec::new();
         let format = serde_json::ser::PrettyFormatter::with_indent(b"\t");
         let mut serializer = serde_json::Serializer::with_formatter(&mut text, format);
@@ -106,6 +132,9 @@ impl Meta {
         let meta: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if meta.version != VERSION {
             return Err(format!("version {} is not one that this program reads", meta.version));
+        }
+        if meta.millrace.is_some_and(|own| own.checksum != meta.checksum()) {
+            return Err("its checksum does not match".to_owned());
         }
         if meta.min_time >= meta.max_time {
             return Err(format!("its time range from {} to {} is empty", meta.min_time, meta.max_time));
@@ -128,6 +157,25 @@ mod tests {
         let again = Meta::decode(&meta.encode()).expect("what was just written");
         assert_eq!(again, meta);
         assert_eq!(again.other["thanos"]["labels"]["replica"], "a");
+    }
+
+    #[test]
+    fn a_changed_digit_of_ours_is_noticed() {
+        let compaction = Compaction { level: 1, sources: vec!["a".to_owned()], ..Compaction::default() };
+        let mut meta = Meta::new("a".to_owned(), 7_200_000, 14_400_000, compaction, Some(14_400_000));
+        meta.stats.num_samples = 77;
+        let text = String::from_utf8(meta.encode()).expect("JSON");
+        let read = Meta::decode(text.as_bytes()).expect("a good file");
+        assert_eq!((read.cut_before(), read.stats.num_samples), (Some(14_400_000), 77));
+        for (digits, others) in
+            [("7200000", "7200001"), ("14400000", "14400008"), (" 77", " 78"), ("\"level\": 1", "\"level\": 3")]
+        {
+            let changed = text.replacen(digits, others, 1);
+            assert_ne!(changed, text, "{digits} is not in {text}");
+            assert!(Meta::decode(changed.as_bytes()).is_err(), "{others}");
+        }
+        let with_another = text.replacen('{', "{\"thanos\": {},", 1);
+        assert!(Meta::decode(with_another.as_bytes()).is_ok(), "keys of others are theirs");
     }
 
     #[test]

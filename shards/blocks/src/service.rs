@@ -32,17 +32,19 @@ use crate::{
     block::Block,
     compact::Compactor,
     cut::{self, Cutter},
-    error::BlocksError,
+    error::{BlocksError, Damage},
     folder,
     plan::{self, Retention},
     set::{self, Blocks},
     ulid::{Ulid, UlidMaker},
 };
 
-/// Between two looks whether something is due.
-const LOOK: Duration = Duration::from_secs(1);
-/// After a job failed.
-const RETRY: Duration = Duration::from_secs(10);
+/// Between two looks whether something is due, unless told otherwise.
+pub const LOOK: Duration = Duration::from_secs(1);
+/// Looks that are left out after a job failed.
+const RETRY_LOOKS: u32 = 10;
+/// Lost chunks that are kept by name.
+const LOST_NAMED_MAX: usize = 100;
 /// Requests that may wait for the job under way.
 const REQUESTS_MAX: usize = 16;
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub data: PathBuf,
     pub key: IdentityKey,
     pub retention: Retention,
+    /// Between two looks whether something is due.
+    pub look: Duration,
 }
 
 /// Access to the service, from any thread.
@@ -67,6 +71,11 @@ struct State {
     stopping: AtomicBool,
     retention: Mutex<Retention>,
     job: Mutex<Option<Job>>,
+    /// Blocks that do not count any more and are to be removed. Nothing is compacted while there are any: what makes the start tell
+    /// them from others is that the block that replaces them is there.
+    doomed: Mutex<Vec<Ulid>>,
+    /// The first chunks that blocks go without, as they could not be read.
+    lost: Mutex<Vec<Damage>>,
     counters: Counters,
 }
 
@@ -78,6 +87,8 @@ pub struct Counters {
     pub compactions_failed: AtomicU64,
     pub blocks_expired: AtomicU64,
     pub bytes_written: AtomicU64,
+    /// Chunks that blocks go without, as they could not be read when the window was cut.
+    pub chunks_lost: AtomicU64,
     /// Blocks that could not be opened at start.
     pub blocks_damaged: AtomicU64,
 }
@@ -129,6 +140,11 @@ impl Service {
         lock(&self.state.job).clone()
     }
 
+    /// Chunks that were found damaged when their window was cut, the first hundred of this process.
+    pub fn lost_chunks(&self) -> Vec<Damage> {
+        lock(&self.state.lost).clone()
+    }
+
     pub fn set_retention(&self, retention: Retention) {
         *lock(&self.state.retention) = retention;
     }
@@ -149,15 +165,20 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opens the blocks of a data directory and shows them to readers.
+/// Opens the blocks of a data directory and shows them to readers. Returns those that can't be opened, which stay where they are.
 ///
 /// # Errors
 /// If the directory can't be listed. A block that can't be opened is logged and left alone.
-pub async fn open<R: Runtime>(runtime: &R, data: &Path, service: &Service) -> Result<(), BlocksError> {
+pub async fn open<R: Runtime>(
+    runtime: &R,
+    data: &Path,
+    service: &Service,
+) -> Result<Vec<(PathBuf, BlocksError)>, BlocksError> {
     let found = set::open(runtime, data).await?;
     service.counters().blocks_damaged.store(found.damaged.len() as u64, Ordering::Relaxed);
+    *lock(&service.state.doomed) = found.doomed;
     service.blocks.publish(found.set);
-    Ok(())
+    Ok(found.damaged)
 }
 
 /// The service's thread.
@@ -181,7 +202,7 @@ pub fn start(config: Config, handle: Handle) -> io::Result<Running> {
         ThreadConfig { name: "blocks".to_owned(), cpu: None, durable: DurableWay::WriteThenFlush, nice: NICE };
     let of_thread = service.clone();
     let thread = portable::run(thread_config, move |runtime| async move {
-        let result = open(&runtime, &config.data, &of_thread).await;
+        let result = open(&runtime, &config.data, &of_thread).await.map(drop);
         let is_open = result.is_ok();
         if is_open {
             handle.shared().admit(of_thread.blocks.current().cut_before);
@@ -220,18 +241,29 @@ impl Running {
 /// Serves until it is told to stop. The blocks have been opened.
 pub async fn run<R: Runtime>(runtime: R, config: Config, handle: Handle, service: Service, inbox: Inbox) {
     let ulids = UlidMaker::new(config.key);
-    let worker = Worker { runtime, data: config.data, handle, service, ulids, failed: HashSet::new() };
+    let Config { data, look, .. } = config;
+    let worker = Worker { runtime, data, look, handle, service, ulids, failed: HashSet::new(), attempt: None };
     worker.run(inbox.0).await;
 }
 
 struct Worker<R: Runtime> {
     runtime: R,
     data: PathBuf,
+    look: Duration,
     handle: Handle,
     service: Service,
     ulids: UlidMaker,
     /// Blocks that a compaction could not read.
     failed: HashSet<Ulid>,
+    /// The block of the last cut or compaction, which has the same name when it is tried again.
+    attempt: Option<(Attempt, Ulid)>,
+}
+
+/// What a block is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Attempt {
+    Window(TimeRange),
+    Blocks(Vec<Ulid>),
 }
 
 /// What a step has come to.
@@ -250,7 +282,7 @@ impl<R: Runtime> Worker<R> {
                     told = None;
                     continue;
                 }
-                Step::NothingDue => LOOK,
+                Step::NothingDue => self.look,
                 Step::Failed(BlocksError::Stopping) => break,
                 Step::Failed(error) => {
                     // The same failure again and again is worth one line.
@@ -259,7 +291,7 @@ impl<R: Runtime> Worker<R> {
                         tracing::warn!(error = text, "a job on blocks failed and will be tried again; nothing is lost");
                         told = Some(text);
                     }
-                    RETRY
+                    self.look * RETRY_LOOKS
                 }
             };
             let mut requests = Vec::new();
@@ -279,7 +311,11 @@ impl<R: Runtime> Worker<R> {
             return Step::NothingDue;
         }
         let steps = async {
-            Ok(self.forget_cut_windows().await? || self.expire().await? || self.cut().await? || self.compact().await?)
+            Ok(self.forget_cut_windows().await?
+                || self.remove_doomed().await?
+                || self.expire()
+                || self.cut().await?
+                || self.compact().await?)
         };
         let stepped = steps.await;
         *lock(&self.service.state.job) = None;
@@ -300,30 +336,50 @@ impl<R: Runtime> Worker<R> {
         Ok(true)
     }
 
-    async fn expire(&self) -> Result<bool, BlocksError> {
+    async fn remove_doomed(&self) -> Result<bool, BlocksError> {
+        let Some(ulid) = lock(&self.service.state.doomed).first().copied() else { return Ok(false) };
+        folder::remove_block(&self.runtime, &self.data, ulid).await?;
+        lock(&self.service.state.doomed).retain(|other| *other != ulid);
+        Ok(true)
+    }
+
+    /// Takes blocks out of the set in favour of others; their removal is the next step.
+    fn replace(&self, gone: &[Arc<Block>], new: impl IntoIterator<Item = Block>) {
+        self.service.blocks.replace(gone, new);
+        lock(&self.service.state.doomed).extend(gone.iter().map(|block| block.ulid));
+    }
+
+    fn expire(&self) -> bool {
         let set = self.service.blocks.current();
         let expired = self.service.retention().expired(&set.blocks);
-        if expired.is_empty() {
-            return Ok(false);
-        }
-        self.service.blocks.replace(&expired, []);
         for block in &expired {
-            folder::remove_block(&self.runtime, &self.data, block.ulid).await?;
-            tracing::info!(block = %block.ulid, max_time = block.meta.max_time, "a block is beyond the retention and gone");
+            tracing::info!(block = %block.ulid, max_time = block.meta.max_time, "a block is beyond the retention and goes");
             count(&self.service.counters().blocks_expired);
         }
-        Ok(true)
+        if expired.is_empty() {
+            return false;
+        }
+        self.replace(&expired, []);
+        true
     }
 
     async fn cut(&mut self) -> Result<bool, BlocksError> {
         let shared = self.handle.shared().clone();
         let Some(window) = cut::due(shared.head_min_time(), shared.head_max_time()) else { return Ok(false) };
-        let ulid = self.next_ulid();
+        let ulid = self.ulid_of(Attempt::Window(window));
         let progress = self.progress(JobKind::Cut, window);
         let start = self.runtime.monotonic();
         let handle = self.handle.clone();
-        let cutter =
-            Cutter { runtime: &self.runtime, data: self.data.clone(), handle, window, ulid, progress: &progress };
+        let service = self.service.clone();
+        let lost = move |damage: &Damage| {
+            count(&service.counters().chunks_lost);
+            let mut lost = lock(&service.state.lost);
+            if lost.len() < LOST_NAMED_MAX {
+                lost.push(damage.clone());
+            }
+        };
+        let (runtime, data) = (&self.runtime, self.data.clone());
+        let cutter = Cutter { runtime, data, handle, window, ulid, progress: &progress, lost: &lost };
         let cut = cutter.run().await.inspect_err(|_| count(&self.service.counters().cuts_failed))?;
         let milliseconds = (self.runtime.monotonic() - start).as_millis();
         if let Some(block) = cut {
@@ -334,7 +390,7 @@ impl<R: Runtime> Worker<R> {
             );
             self.made(&block);
             count(&self.service.counters().cuts);
-            self.service.blocks.replace(&[], [block]);
+            self.replace(&[], [block]);
         }
         self.handle.truncate(window.max_time + 1).await?;
         Ok(true)
@@ -348,7 +404,7 @@ impl<R: Runtime> Worker<R> {
             return Ok(false);
         };
         let times = TimeRange { min_time: first.meta.min_time, max_time: last - 1 };
-        let ulid = self.next_ulid();
+        let ulid = self.ulid_of(Attempt::Blocks(blocks.iter().map(|block| block.ulid).collect()));
         let progress = self.progress(JobKind::Compaction, times);
         let start = self.runtime.monotonic();
         let compactor =
@@ -363,11 +419,8 @@ impl<R: Runtime> Worker<R> {
             tracing::info!(block = %ulid, of = blocks.len(), level, bytes, milliseconds, "blocks are compacted into one");
             self.made(block);
         }
-        self.service.blocks.replace(&blocks, compacted);
+        self.replace(&blocks, compacted);
         count(&self.service.counters().compactions);
-        for block in &blocks {
-            folder::remove_block(&self.runtime, &self.data, block.ulid).await?;
-        }
         Ok(true)
     }
 
@@ -388,8 +441,16 @@ impl<R: Runtime> Worker<R> {
         self.service.counters().bytes_written.fetch_add(block.bytes, Ordering::Relaxed);
     }
 
-    fn next_ulid(&mut self) -> Ulid {
-        self.ulids.make(self.runtime.wall_clock_ms(), self.runtime.monotonic().as_nanos())
+    /// The name of what is attempted: a block that got it before something else failed must not be made twice.
+    fn ulid_of(&mut self, attempt: Attempt) -> Ulid {
+        match &self.attempt {
+            Some((last, ulid)) if *last == attempt => *ulid,
+            _ => {
+                let ulid = self.ulids.make(self.runtime.wall_clock_ms(), self.runtime.monotonic().as_nanos());
+                self.attempt = Some((attempt, ulid));
+                ulid
+            }
+        }
     }
 
     fn progress(&self, kind: JobKind, times: TimeRange) -> impl Fn(usize, usize) -> bool + use<R> {

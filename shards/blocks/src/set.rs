@@ -12,6 +12,7 @@ use crate::{
     block::Block,
     error::BlocksError,
     folder::{self, Named},
+    ulid::Ulid,
 };
 
 /// Blocks at one moment.
@@ -52,7 +53,7 @@ impl BlockSet {
     /// `cut_before` never goes back, even when the block that it comes from is gone.
     pub(crate) fn new(mut blocks: Vec<Arc<Block>>, cut_before: Option<i64>) -> Self {
         blocks.sort_by_key(|block| (block.meta.min_time, block.ulid));
-        let cuts = blocks.iter().filter_map(|block| block.meta.millrace.map(|cut| cut.before));
+        let cuts = blocks.iter().filter_map(|block| block.meta.cut_before());
         let cut_before = cuts.max().max(cut_before);
         Self { blocks, cut_before }
     }
@@ -67,10 +68,15 @@ pub(crate) struct Found {
     pub(crate) set: BlockSet,
     /// Blocks that can't be opened. They stay where they are.
     pub(crate) damaged: Vec<(PathBuf, BlocksError)>,
+    /// Blocks that do not count any more and are still there.
+    pub(crate) doomed: Vec<Ulid>,
 }
 
 /// Opens all blocks of a data directory, and removes what a crash has left of others.
 pub(crate) async fn open<R: Runtime>(runtime: &R, data: &Path) -> Result<Found, BlocksError> {
+    // The shards will forget what is in a block, so its name must not be in memory alone, as it is after a crash that came
+    // between a rename and what makes it durable.
+    runtime.disk().sync_directory(data).await.map_err(FileError::new("sync", data))?;
     let names = runtime.disk().list(data).await.map_err(FileError::new("list", data))?;
     let (mut blocks, mut damaged) = (Vec::new(), Vec::new());
     for name in names {
@@ -91,8 +97,8 @@ pub(crate) async fn open<R: Runtime>(runtime: &R, data: &Path) -> Result<Found, 
             },
         }
     }
-    remove_replaced(runtime, data, &mut blocks).await;
-    Ok(Found { set: BlockSet::new(blocks, None), damaged })
+    let doomed = take_replaced(&mut blocks);
+    Ok(Found { set: BlockSet::new(blocks, None), damaged, doomed })
 }
 
 async fn remove_leftover<R: Runtime>(runtime: &R, path: &Path) {
@@ -103,16 +109,11 @@ async fn remove_leftover<R: Runtime>(runtime: &R, path: &Path) {
 }
 
 /// A crash may come after a compacted block got its name and before those that it replaces lost theirs.
-async fn remove_replaced<R: Runtime>(runtime: &R, data: &Path, blocks: &mut Vec<Arc<Block>>) {
+fn take_replaced(blocks: &mut Vec<Arc<Block>>) -> Vec<Ulid> {
     let parents: Vec<String> = blocks
         .iter()
         .flat_map(|block| block.meta.compaction.parents.iter().map(|parent| parent.ulid.clone()))
         .collect();
     let replaced = |block: &Block| parents.contains(&block.ulid.to_string()) || block.meta.compaction.deletable;
-    for block in blocks.extract_if(.., |block| replaced(block)) {
-        if let Err(error) = folder::remove_block(runtime, data, block.ulid).await {
-            // Left out all the same, or its samples would be there twice.
-            tracing::warn!(block = %block.folder().display(), %error, "a block that another one replaces stays");
-        }
-    }
+    blocks.extract_if(.., |block| replaced(block)).map(|block| block.ulid).collect()
 }

@@ -42,8 +42,6 @@ pub enum ReadError {
     Io { path: PathBuf, offset: u64, source: io::Error },
     #[error("{} is damaged at byte {offset}: {what}", path.display())]
     Entry { path: PathBuf, offset: u64, what: EntryError },
-    #[error("{} is damaged: {what}", path.display())]
-    Header { path: PathBuf, what: &'static str },
 }
 
 impl ChunkFiles {
@@ -101,6 +99,9 @@ fn open_checked(path: &Path, number: u32) -> Result<File, ReadError> {
     let file = File::open(path).map_err(io_error)?;
     let mut header = vec![0; tsdb::chunk_file::HEADER_BYTES];
     file.read_exact_at(&mut header, 0).map_err(io_error)?;
-    check_file_header(&header, number).map_err(|what| ReadError::Header { path: path.to_owned(), what })?;
+    if let Err(what) = check_file_header(&header, number) {
+        // Each chunk says itself whether it is sound, and whose it is.
+        tracing::error!(file = %path.display(), "damage found in the first sector: {what}");
+    }
     Ok(file)
 }

@@ -1,10 +1,14 @@
 //! The shards' own code, as a system under test: the same crates as in the binary, on simulated threads and a simulated disk.
 //!
+//! Blocks are cut, compacted and expired on a thread of their own, as in the binary. For that the senders' clocks run faster in some
+//! seeds: what lies seconds apart for the workload lies minutes apart for the store, so that windows pass within a seed.
+//!
 //! Only what lies outside of the shards is played here: making a batch of a request, and reading sealed chunks from their files,
 //! which in the binary happens on the control plane's threads.
 
-use std::{collections::BTreeMap, io, path::Path, rc::Rc, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 
+use blocks::{Block, Columns, Damage, Retention, Service, service};
 use codec::gorilla;
 use futures_channel::oneshot;
 use model::{IdentityKey, Labels, Matcher, Sample, SeriesEntry, Timestamp, WriteBatch};
@@ -29,12 +33,39 @@ const DATA: &str = "/data";
 const SELECTION_BYTES_MAX: usize = 1 << 30;
 const SERIES_MAX: u64 = 1 << 20;
 
+/// Seeds live for seconds.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A process with so many shards and housekeeping small enough to happen within a seed.
 #[derive(Clone)]
 pub struct DataPlane {
     shards: usize,
     config: ShardConfig,
     key: IdentityKey,
+    clock: FastClock,
+}
+
+/// Stretches the workload's times.
+#[derive(Clone, Copy, Debug)]
+struct FastClock {
+    speed: i64,
+}
+
+/// A time before the workload begins, and where it lies for the store: long ago, so that no fast clock reaches the future.
+const ORIGIN_MS: i64 = 1_767_000_000_000;
+const STORED_ORIGIN_MS: i64 = 1_000_000_000_000;
+
+impl FastClock {
+    fn stored(self, time: i64) -> i64 {
+        if self.speed == 1 {
+            return time;
+        }
+        time.saturating_sub(ORIGIN_MS).saturating_mul(self.speed).saturating_add(STORED_ORIGIN_MS)
+    }
+
+    fn of_workload(self, time: i64) -> i64 {
+        if self.speed == 1 { time } else { (time - STORED_ORIGIN_MS) / self.speed + ORIGIN_MS }
+    }
 }
 
 impl DataPlane {
@@ -50,6 +81,7 @@ impl DataPlane {
                 ..ShardConfig::default()
             },
             key: IdentityKey::from_bytes(key[..].try_into().expect("as many bytes as a key has")),
+            clock: FastClock { speed: *random.pick(&[1, 60, 120]) },
         }
     }
 }
@@ -63,11 +95,11 @@ impl System for DataPlane {
             in_order_only: true,
             parts_are_atomic: true,
             visible_is_durable: true,
-            past_bound_ms: BEHIND_MS_MAX,
+            past_bound_ms: BEHIND_MS_MAX / self.clock.speed,
             bounds: Bounds {
-                tasks: 60,
-                disk_operations_in_flight: 16,
-                files: 200,
+                tasks: 80,
+                disk_operations_in_flight: 18,
+                files: 400,
                 disk_bytes: 256 << 20,
                 answer_ms: 60_000,
             },
@@ -76,6 +108,7 @@ impl System for DataPlane {
 
     async fn start(&self, process: &Process) -> Result<Started<Connection>, String> {
         let shared = Arc::new(Shared::new(self.key, self.shards, SERIES_MAX));
+        shared.hold_back();
         let (handle, mailboxes) = Handle::connect(shared);
         let mut opening = Vec::new();
         for (number, mailbox) in mailboxes.into_iter().enumerate() {
@@ -85,11 +118,16 @@ impl System for DataPlane {
             runtime.spawn(run_shard(number, runtime.clone(), shared, self.config, mailbox, sender));
             opening.push(opened);
         }
-        let mut repairs = Vec::new();
+        let (service, inbox) = Service::new(Retention::default());
+        let (sender, blocks_opened) = oneshot::channel();
+        let runtime = process.new_thread();
+        runtime.spawn(run_blocks(runtime.clone(), self.key, handle.clone(), service.clone(), inbox, sender));
+        let mut repairs = blocks_opened.await.map_err(|_| "the thread of the blocks is gone".to_owned())??;
         for opened in opening {
             repairs.extend(opened.await.map_err(|_| "a shard's thread is gone".to_owned())??);
         }
-        Ok(Started { client: Connection { handle, disk: process.disk.clone() }, repairs })
+        let client = Connection { handle, service, disk: process.disk.clone(), clock: self.clock };
+        Ok(Started { client, repairs })
     }
 
     fn shard_of(&self, labels: &Labels) -> usize {
@@ -119,6 +157,27 @@ async fn run_shard(
     }
 }
 
+/// The thread of the blocks: open them, let requests to the shards in, serve.
+async fn run_blocks(
+    runtime: SimRuntime,
+    key: IdentityKey,
+    handle: Handle,
+    service: Service,
+    inbox: service::Inbox,
+    opened: oneshot::Sender<Result<Vec<String>, String>>,
+) {
+    match service::open(&runtime, Path::new(DATA), &service).await {
+        Ok(damaged) => {
+            handle.shared().admit(service.blocks.current().cut_before);
+            let damaged = damaged.iter().map(|(path, error)| format!("{} at 0: {error}", path.display()));
+            drop(opened.send(Ok(damaged.collect())));
+            let config = service::Config { data: DATA.into(), key, retention: service.retention(), look: LOOK };
+            service::run(runtime, config, handle, service, inbox).await;
+        }
+        Err(error) => drop(opened.send(Err(error.to_string()))),
+    }
+}
+
 fn identity(key: &IdentityKey, labels: &Labels) -> model::SeriesId {
     key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())))
 }
@@ -132,11 +191,11 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(request: &Request, key: &IdentityKey) -> Self {
+    fn new(request: &Request, key: &IdentityKey, clock: FastClock) -> Self {
         let mut batch = Self { series: Vec::new(), times: Vec::new(), values: Vec::new(), labels: Vec::new() };
         for series in &request.series {
             let (start, at) = (batch.times.len() as u32, batch.labels.len() as u32);
-            batch.times.extend(series.samples.iter().map(|sample| sample.time.0));
+            batch.times.extend(series.samples.iter().map(|sample| clock.stored(sample.time.0)));
             batch.values.extend(series.samples.iter().map(|sample| sample.value.to_bits()));
             batch.labels.push(series.labels.clone());
             batch.series.push(SeriesEntry {
@@ -176,12 +235,14 @@ impl WriteBatch for Batch {
 #[derive(Clone)]
 pub struct Connection {
     handle: Handle,
+    service: Service,
     disk: SimDisk,
+    clock: FastClock,
 }
 
 impl Client for Connection {
     async fn write(&self, request: Rc<Request>) -> Answer {
-        let batch = Arc::new(Batch::new(&request, self.handle.identity_key()));
+        let batch = Arc::new(Batch::new(&request, self.handle.identity_key(), self.clock));
         match self.handle.append(batch).await {
             Ok(outcome) => Answer::Written {
                 accepted: (outcome.stored + outcome.repeated) as usize,
@@ -191,29 +252,75 @@ impl Client for Connection {
         }
     }
 
+    /// First the shards, then the set of blocks: what is cut in between is in both, and left out of the shards' part.
     async fn read(&self, selection: &Selection) -> Result<ReadAnswer, String> {
         let matchers: Arc<[Matcher]> =
             selection.label.iter().map(|(name, value)| Matcher::equal(name.clone(), value.clone())).collect();
-        let range = TimeRange { min_time: selection.from, max_time: selection.to };
-        let selected = self.handle.select(matchers, range, Wanted::Samples, SELECTION_BYTES_MAX);
+        let (min_time, max_time) = (self.clock.stored(selection.from), self.clock.stored(selection.to));
+        let range = TimeRange { min_time, max_time };
+        let selected = self.handle.select(matchers.clone(), range, Wanted::Samples, SELECTION_BYTES_MAX);
         let selected = selected.await.map_err(|refusal| refusal.to_string())?;
         let stats = self.handle.stats().await.map_err(|refusal| refusal.to_string())?;
-        let mut reader = ChunkReader { disk: &self.disk, open: BTreeMap::new(), damage: Vec::new() };
-        let mut series = Vec::new();
+        let set = self.service.blocks.current();
+        let mut found = BTreeMap::new();
+        let mut damage: Vec<String> = self.service.lost_chunks().iter().map(ToString::to_string).collect();
+        for block in set.blocks.iter().filter(|block| block.overlaps(range)) {
+            let mut tell = |error: Damage| damage.push(error.to_string());
+            read_block(block, &matchers, range, &mut found, &mut tell).unwrap_or_else(|error| tell(error));
+        }
+        let of_head = TimeRange { min_time: min_time.max(set.cut_before.unwrap_or(i64::MIN)), max_time };
+        let mut reader = ChunkReader { disk: &self.disk, open: BTreeMap::new(), damage };
         for (shard, selected) in selected.iter().enumerate() {
             for position in 0..selected.series.len() {
-                series.extend(reader.series(shard, selected, position, selection).await?);
+                if let Some((labels, samples)) = reader.series(shard, selected, position, of_head).await? {
+                    found.entry(labels).or_default().extend(samples);
+                }
             }
         }
+        let sample =
+            |(time, bits)| Sample { time: Timestamp(self.clock.of_workload(time)), value: f64::from_bits(bits) };
+        let series = found.into_iter().map(|(labels, samples)| (labels, samples.into_iter().map(sample).collect()));
         // A shard that can't write shows what it could not make durable, and says that it is in trouble.
         let provisional = stats.iter().any(|stats| stats.fenced || stats.stalled);
-        Ok(ReadAnswer { series, damage: reader.damage, provisional })
+        Ok(ReadAnswer { series: series.collect(), damage: reader.damage, provisional })
     }
 
     async fn stop(&self) {
+        self.service.stop();
         // A shard that can't make its last writes durable says so; the process ends either way.
         drop(self.handle.shutdown().await);
     }
+}
+
+type Found = BTreeMap<Labels, Vec<(i64, u64)>>;
+
+/// Adds the samples of a block, without what is damaged. Blocks are read in order of time.
+fn read_block(
+    block: &Block,
+    matchers: &[Matcher],
+    range: TimeRange,
+    found: &mut Found,
+    damaged: &mut dyn FnMut(Damage),
+) -> Result<(), Damage> {
+    let (mut entry, mut scratch) = Default::default();
+    for reference in block.select(matchers)? {
+        if let Err(damage) = block.series(reference, &mut entry) {
+            damaged(damage);
+            continue;
+        }
+        let mut samples = Columns::default();
+        for chunk in
+            entry.chunks.iter().filter(|chunk| chunk.max_time >= range.min_time && chunk.min_time <= range.max_time)
+        {
+            let read = block.append_samples(chunk, range, block.deleted(reference), &mut scratch, &mut samples);
+            read.unwrap_or_else(&mut *damaged);
+        }
+        if !samples.times.is_empty() {
+            let pairs = samples.times.iter().copied().zip(samples.values.iter().copied());
+            found.entry(block.labels(&entry.labels)?).or_default().extend(pairs);
+        }
+    }
+    Ok(())
 }
 
 /// Reads chunks as the control plane does.
@@ -230,8 +337,8 @@ impl ChunkReader<'_> {
         shard: usize,
         selected: &select::Selection,
         position: usize,
-        wanted: &Selection,
-    ) -> Result<Option<(Labels, Vec<Sample>)>, String> {
+        wanted: TimeRange,
+    ) -> Result<Option<(Labels, Vec<(i64, u64)>)>, String> {
         let series = selected.series[position];
         let (mut times, mut values) = (Vec::new(), Vec::new());
         for chunk in selected.chunks_of(position) {
@@ -250,9 +357,8 @@ impl ChunkReader<'_> {
                 self.damage.push(damage);
             }
         }
-        let samples = times.iter().zip(&values).filter(|(time, _)| (wanted.from..=wanted.to).contains(time));
-        let samples: Vec<Sample> =
-            samples.map(|(&time, &bits)| Sample { time: Timestamp(time), value: f64::from_bits(bits) }).collect();
+        let samples = times.into_iter().zip(values);
+        let samples: Vec<_> = samples.filter(|(time, _)| (wanted.min_time..=wanted.max_time).contains(time)).collect();
         Ok((!samples.is_empty()).then(|| (selected.labels.labels(series), samples)))
     }
 
