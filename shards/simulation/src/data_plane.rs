@@ -266,7 +266,9 @@ impl Client for Connection {
         let mut damage: Vec<String> = self.service.lost_chunks().iter().map(ToString::to_string).collect();
         for block in set.blocks.iter().filter(|block| block.overlaps(range)) {
             let mut tell = |error: Damage| damage.push(error.to_string());
-            read_block(block, &matchers, range, &mut found, &mut tell).unwrap_or_else(|error| tell(error));
+            if let Err(error) = read_block(block, &matchers, range, &mut found, &mut tell) {
+                tell(error);
+            }
         }
         let of_head = TimeRange { min_time: min_time.max(set.cut_before.unwrap_or(i64::MIN)), max_time };
         let mut reader = ChunkReader { disk: &self.disk, open: BTreeMap::new(), damage };
