@@ -73,13 +73,13 @@ fn a_data_folder_without_permission_is_named() {
 #[test]
 fn prometheus_other_flags_make_one_warning() {
     let folder = folder();
-    let args = ["--storage.tsdb.retention.time=30d", "--web.page-title", "x", "--agent", "--log.format=json"];
+    let args = ["--storage.remote.flush-deadline=30s", "--web.page-title", "x", "--agent", "--log.format=json"];
     let server = Server::start(folder.path(), &args);
     let warnings: Vec<_> =
         server.log().lines().filter(|line| line.contains("\"level\":\"WARN\"")).map(str::to_owned).collect();
     let flags: Vec<_> = warnings.iter().filter(|line| line.contains("flags of Prometheus")).collect();
     assert_eq!(flags.len(), 1, "{warnings:?}");
-    assert!(flags[0].contains("--storage.tsdb.retention.time --web.page-title --agent"), "{flags:?}");
+    assert!(flags[0].contains("--storage.remote.flush-deadline --web.page-title --agent"), "{flags:?}");
     let line: serde_json::Value = serde_json::from_str(flags[0]).expect("a line of JSON");
     assert_eq!(line["level"], "WARN");
 }
