@@ -20,7 +20,7 @@ use tsdb::{
     select::TimeRange,
 };
 
-use super::shard_source::Head;
+use super::source::Head;
 
 /// Series that are put together between two looks at the budget.
 const SERIES_PER_LOOK: usize = 4096;

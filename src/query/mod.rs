@@ -4,7 +4,7 @@
 //! worker of the runtime must never be held by it. Its deadline counts from its arrival. A client that hangs up cancels it.
 
 mod merged;
-mod shard_source;
+mod source;
 pub(crate) mod storage;
 
 use std::{

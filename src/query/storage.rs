@@ -25,7 +25,7 @@ use tsdb::{
     select::{self, TimeRange, Wanted},
 };
 
-use super::shard_source::ShardSource;
+use super::source::StorageSource;
 
 /// The data plane, seen from the control plane.
 #[derive(Clone)]
@@ -118,9 +118,9 @@ impl Storage {
     }
 
     /// What the PromQL engine reads from.
-    pub(crate) fn source(&self, runtime: tokio::runtime::Handle) -> ShardSource {
+    pub(crate) fn source(&self, runtime: tokio::runtime::Handle) -> StorageSource {
         let (blocks, files) = (self.blocks.blocks.clone(), self.files.clone());
-        ShardSource::new(self.handle.clone(), blocks, files, runtime, self.bytes_max)
+        StorageSource::new(self.handle.clone(), blocks, files, runtime, self.bytes_max)
     }
 
     /// Whether recovery is done.

@@ -23,6 +23,8 @@ pub(crate) fn write(page: &mut Exposition, service: &Service) {
     let help =
         "Chunks that were damaged when their window was cut, so that the block goes without them; the log names them.";
     page.single("millrace_block_chunks_lost_total", counter, help, get(&counters.chunks_lost));
+    let help = "Pages of mapped files that the disk could not give; they read as zeros, which checksums find.";
+    page.single("millrace_mapped_pages_lost_total", counter, help, runtime::lost_pages() as f64);
     let help = "Windows of the head that were cut into blocks.";
     page.single("millrace_block_cuts_total", counter, help, get(&counters.cuts));
     let help = "Cuts that failed; each is tried again.";

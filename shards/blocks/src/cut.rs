@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    io,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -290,11 +291,15 @@ impl<R: Runtime> ChunkMaps<'_, R> {
         let map = match known {
             Some(map) => map,
             // It may have grown since it was mapped, and its last chunks are close to its end.
-            None => {
-                let map = map(self.runtime, &path).await?;
-                self.maps.insert((shard, file), map.clone());
-                map
-            }
+            None => match map(self.runtime, &path).await {
+                Ok(map) => {
+                    self.maps.insert((shard, file), map.clone());
+                    map
+                }
+                // Waiting will not bring it back, and the window must be cut all the same.
+                Err(error) if error.source.kind() == io::ErrorKind::NotFound => FileMap::from(Vec::new()),
+                Err(error) => return Err(error.into()),
+            },
         };
         let damage = |what: String| Damage { path, what: DamageKind::Chunk { offset: start as u64, what } };
         // The file's header is not asked: a chunk says itself whether it is sound, and whose it is.
@@ -317,7 +322,7 @@ impl<R: Runtime> ChunkMaps<'_, R> {
         disk.create_directory(&folder).await.map_err(FileError::new("create", &folder))?;
         let path = ShardFolders::new(self.data, shard).chunk_file(file);
         match disk.link(&path, &kept).await {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
             linked => linked.map_err(FileError::new("link", &path))?,
         }
         tracing::error!(

@@ -1,6 +1,6 @@
 //! The thread that changes the set of blocks: one job at a time, the most urgent first.
 //!
-//! What was asked for comes first, then what is over its retention, then windows that are due to be cut, then compaction. A job
+//! What is replaced or over its retention goes first, as that makes room; then windows are cut that are due, then blocks compacted. A job
 //! that fails leaves everything as it was and is tried again later, but for a compaction that came upon damage: its blocks are
 //! left alone until a restart, and still answer as far as they can.
 
@@ -69,7 +69,7 @@ pub struct Service {
 #[derive(Default)]
 struct State {
     stopping: AtomicBool,
-    retention: Mutex<Retention>,
+    retention: Retention,
     job: Mutex<Option<Job>>,
     /// Blocks that do not count any more and are to be removed. Nothing is compacted while there are any: what makes the start tell
     /// them from others is that the block that replaces them is there.
@@ -128,7 +128,7 @@ impl Service {
     /// A service that [`run`] will serve.
     pub fn new(retention: Retention) -> (Self, Inbox) {
         let (requests, inbox) = mailbox::channel(REQUESTS_MAX);
-        let state = Arc::new(State { retention: Mutex::new(retention), ..State::default() });
+        let state = Arc::new(State { retention, ..State::default() });
         (Self { blocks: Blocks::default(), state, requests }, Inbox(inbox))
     }
 
@@ -145,12 +145,8 @@ impl Service {
         lock(&self.state.lost).clone()
     }
 
-    pub fn set_retention(&self, retention: Retention) {
-        *lock(&self.state.retention) = retention;
-    }
-
     pub fn retention(&self) -> Retention {
-        *lock(&self.state.retention)
+        self.state.retention
     }
 
     /// Ends the job under way at its next step, and the service.
@@ -311,9 +307,9 @@ impl<R: Runtime> Worker<R> {
             return Step::NothingDue;
         }
         let steps = async {
-            Ok(self.forget_cut_windows().await?
-                || self.remove_doomed().await?
+            Ok(self.remove_doomed().await?
                 || self.expire()
+                || self.forget_cut_windows().await?
                 || self.cut().await?
                 || self.compact().await?)
         };
@@ -351,7 +347,7 @@ impl<R: Runtime> Worker<R> {
 
     fn expire(&self) -> bool {
         let set = self.service.blocks.current();
-        let expired = self.service.retention().expired(&set.blocks);
+        let expired = self.service.retention().expired(&set.blocks, self.runtime.wall_clock_ms());
         for block in &expired {
             tracing::info!(block = %block.ulid, max_time = block.meta.max_time, "a block is beyond the retention and goes");
             count(&self.service.counters().blocks_expired);

@@ -54,6 +54,8 @@ impl<R: Runtime> PendingBlock<R> {
         symbols: SymbolTable,
     ) -> Result<Self, BlocksError> {
         let folder = folder::in_creation(data, ulid);
+        // An attempt before this one may have failed, and the removal of what it wrote too.
+        folder::remove_folder(runtime, &folder).await?;
         let disk = runtime.disk();
         for path in [folder.clone(), folder.join("chunks")] {
             disk.create_directory(&path).await.map_err(FileError::new("create", &path))?;

@@ -25,7 +25,7 @@ use std::{
 };
 
 pub use buffer::AlignedBuffer;
-pub use map::FileMap;
+pub use map::{FileMap, lost_pages};
 pub use thread::{RunningThread, ThreadConfig};
 
 /// Unit of direct writes and of the log's padding.

@@ -27,7 +27,7 @@ use super::merged;
 /// Between two looks at the budget while shards are at work.
 const LOOK: Duration = Duration::from_millis(20);
 
-pub(crate) struct ShardSource {
+pub(crate) struct StorageSource {
     handle: Handle,
     blocks: Blocks,
     files: Arc<ChunkFiles>,
@@ -36,7 +36,7 @@ pub(crate) struct ShardSource {
     bytes_max: usize,
 }
 
-impl ShardSource {
+impl StorageSource {
     /// `runtime` drives the waiting for shards; queries themselves run outside it.
     pub(crate) fn new(
         handle: Handle,
@@ -69,7 +69,7 @@ fn refused(refusal: &Refusal) -> SourceError {
     SourceError::Storage(refusal.to_string())
 }
 
-impl Source for ShardSource {
+impl Source for StorageSource {
     fn select<'s>(
         &'s self,
         request: &SelectRequest<'_>,
