@@ -7,6 +7,9 @@ use shard::frames::FileError;
 
 /// Bytes that are written at once.
 const PIECE_BYTES: usize = 1 << 20;
+/// Bytes after which what was written is made durable. Left to the end, gigabytes of it would stand before the shards' chunks in the
+/// kernel's way to the disk, until writes are refused.
+const SYNC_BYTES: u64 = 16 << 20;
 
 pub(crate) struct StreamFile<R: Runtime> {
     file: <R::Disk as Disk>::File,
@@ -42,7 +45,7 @@ impl<R: Runtime> StreamFile<R> {
         if !length.is_multiple_of(SECTOR_BYTES as u64) {
             self.file.set_length(length).await.map_err(FileError::new("set the length of", &self.path))?;
         }
-        self.file.sync().await.map_err(FileError::new("sync", &self.path))?;
+        self.sync().await?;
         Ok(length)
     }
 
@@ -53,7 +56,14 @@ impl<R: Runtime> StreamFile<R> {
         written.map_err(FileError::new("write", &self.path))?;
         self.buffer.clear();
         self.written += length;
+        if self.written.is_multiple_of(SYNC_BYTES) {
+            self.sync().await?;
+        }
         Ok(())
+    }
+
+    async fn sync(&self) -> Result<(), FileError> {
+        self.file.sync().await.map_err(FileError::new("sync", &self.path))
     }
 }
 
