@@ -15,7 +15,7 @@ use promql::{
     source::{SelectRequest, SeriesStream, SourceError, Tile},
 };
 use tsdb::{
-    block::{ChunkMeta, index::SeriesEntry},
+    block::index::SeriesEntry,
     index::LabelsView,
     select::TimeRange,
 };
@@ -155,9 +155,7 @@ impl<'s> Stream<'s> {
             self._held.grow(0, batch.len() * SERIES_BYTES)?;
             for &reference in batch {
                 block.series(reference, &mut entry).map_err(|damage| damaged(&damage))?;
-                let reaches =
-                    |chunk: &ChunkMeta| chunk.max_time >= self.range.min_time && chunk.min_time <= self.range.max_time;
-                if !entry.chunks.iter().any(reaches) {
+                if !block.has_any(reference, &entry, self.range) {
                     continue;
                 }
                 let mut id = SeriesId::default();

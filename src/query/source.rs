@@ -241,8 +241,17 @@ impl<'s> Reader<'s> {
             let end = self.times.partition_point(|time| *time <= range.max_time);
             if start < end {
                 let (times, values) = tile.columns();
-                times.extend_from_slice(&self.times[start..end]);
-                values.extend(self.values[start..end].iter().map(|bits| f64::from_bits(*bits)));
+                match part.deleted_of(position) {
+                    None => {
+                        times.extend_from_slice(&self.times[start..end]);
+                        values.extend(self.values[start..end].iter().map(|bits| f64::from_bits(*bits)));
+                    }
+                    Some(deleted) => {
+                        let kept = (start..end).filter(|&at| !deleted.contains(self.times[at]));
+                        kept.clone().for_each(|at| times.push(self.times[at]));
+                        kept.for_each(|at| values.push(f64::from_bits(self.values[at])));
+                    }
+                }
             }
         }
         Ok(())
@@ -258,7 +267,9 @@ impl<'s> Reader<'s> {
         for chunk in part.chunks_of(position).iter().rev() {
             self.decode(shard, part, position, *chunk)?;
             let end = self.times.partition_point(|time| *time <= range.max_time);
-            if let Some(last) = end.checked_sub(1) {
+            let deleted = part.deleted_of(position);
+            let is_kept = |at: &usize| deleted.is_none_or(|deleted| !deleted.contains(self.times[*at]));
+            if let Some(last) = (0..end).rev().find(is_kept) {
                 return Ok(Some((self.times[last], self.values[last])).filter(|(time, _)| *time >= range.min_time));
             }
         }

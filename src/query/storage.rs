@@ -17,10 +17,7 @@ use shard::{
     stats::ShardStats,
 };
 use tsdb::{
-    block::{
-        ChunkMeta,
-        index::{SeriesEntry, SymbolPair},
-    },
+    block::index::{SeriesEntry, SymbolPair},
     index::PairRef,
     select::{self, TimeRange, Wanted},
 };
@@ -268,13 +265,10 @@ impl Storage {
 
     async fn select(&self, selection: &Selection) -> Result<Vec<select::Selection>, StorageError> {
         let range = TimeRange { min_time: selection.min_time, max_time: selection.max_time };
-        // Only a search for the newest sample looks at the time range.
-        let unbounded = selection.min_time == i64::MIN && selection.max_time == i64::MAX;
-        let wanted = if unbounded { Wanted::Series } else { Wanted::Last };
         let mut found = Vec::new();
         for set in &selection.match_sets {
             let matchers: Arc<[Matcher]> = set.as_slice().into();
-            found.extend(self.handle.select(matchers, range, wanted, self.bytes_max).await?);
+            found.extend(self.handle.select(matchers, range, Wanted::Series, self.bytes_max).await?);
         }
         Ok(found)
     }
@@ -333,14 +327,13 @@ fn block_series(
     selection: &Selection,
     visit: &mut dyn FnMut(&Block, &SeriesEntry) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
+    let range = TimeRange { min_time: selection.min_time, max_time: selection.max_time };
     let mut entry = SeriesEntry::default();
     for block in blocks {
         for matchers in &selection.match_sets {
             for reference in block.select(matchers)? {
                 block.series(reference, &mut entry)?;
-                let reaches =
-                    |chunk: &ChunkMeta| chunk.max_time >= selection.min_time && chunk.min_time <= selection.max_time;
-                if entry.chunks.iter().any(reaches) {
+                if block.has_any(reference, &entry, range) {
                     visit(block, &entry)?;
                 }
             }

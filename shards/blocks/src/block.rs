@@ -12,7 +12,7 @@ use tsdb::{
         index::{IndexReader, SeriesEntry, SymbolPair},
         segment,
     },
-    select::TimeRange,
+    select::{TimeRange, has_any},
 };
 
 use crate::{
@@ -129,6 +129,14 @@ impl Block {
         self.tombstones.get(u64::from(reference))
     }
 
+    /// Whether a series, whose entry this is, has chunks in a range that are not deleted there.
+    pub fn has_any(&self, reference: u32, entry: &SeriesEntry, range: TimeRange) -> bool {
+        let deleted = self.deleted(reference);
+        entry.chunks.iter().any(|chunk| {
+            has_any(TimeRange { min_time: chunk.min_time, max_time: chunk.max_time }, range, deleted)
+        })
+    }
+
     /// A chunk's encoding and data, its checksum checked.
     pub fn chunk(&self, reference: ChunkReference) -> Result<(u8, &[u8]), Damage> {
         let number = reference.segment();
@@ -199,6 +207,15 @@ impl Block {
 pub struct Columns {
     pub times: Vec<i64>,
     pub values: Vec<u64>,
+}
+
+impl Columns {
+    /// Leaves out the samples of deleted times.
+    pub(crate) fn remove(&mut self, deleted: &Intervals) {
+        let mut times = self.times.iter();
+        self.values.retain(|_| times.next().is_some_and(|time| !deleted.contains(*time)));
+        self.times.retain(|time| !deleted.contains(*time));
+    }
 }
 
 /// Attempts at a file that can't be read, as that may be a bad moment of a sound disk, and the pause between two.

@@ -2,14 +2,12 @@
 
 use std::{cmp::Ordering, path::Path, sync::Arc};
 
-use codec::gorilla;
 use runtime::Runtime;
 use tsdb::{
     block::{
         ChunkMeta, Tombstones,
         index::{IndexLimit, Postings, SeriesEntry, SymbolPair, SymbolTable},
     },
-    limits::SAMPLES_PER_CHUNK,
     select::TimeRange,
 };
 
@@ -237,7 +235,7 @@ impl<'a> Merge<'a> {
             }
         }
         self.merge_samples(run)?;
-        put_samples(&self.merged, pending);
+        pending.push_samples(&self.merged);
         Ok(())
     }
 
@@ -259,16 +257,6 @@ impl<'a> Merge<'a> {
         merged.times = samples.iter().map(|sample| sample.0).collect();
         merged.values = samples.iter().map(|sample| sample.2).collect();
         Ok(())
-    }
-}
-
-fn put_samples<R: Runtime>(samples: &Columns, pending: &mut PendingBlock<R>) {
-    let per_chunk = usize::from(SAMPLES_PER_CHUNK);
-    for (times, values) in samples.times.chunks(per_chunk).zip(samples.values.chunks(per_chunk)) {
-        let pairs: Vec<(i64, u64)> = times.iter().copied().zip(values.iter().copied()).collect();
-        let data = gorilla::encode_chunk(&pairs);
-        let (min_time, max_time) = (times[0], times[times.len() - 1]);
-        pending.push_chunk(NewChunk { min_time, max_time, encoding: gorilla::ENCODING, data: &data });
     }
 }
 

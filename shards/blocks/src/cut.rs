@@ -17,7 +17,7 @@ use shard::{Handle, Refusal, frames::FileError, names::ShardFolders};
 use tsdb::{
     SeriesRef,
     block::{
-        Tombstones,
+        Intervals, Tombstones,
         index::{IndexLimit, SymbolPair, SymbolTable},
     },
     chunk_file::{ENCODING_XOR, ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, SeriesTag, check_entry},
@@ -28,7 +28,7 @@ use tsdb::{
 };
 
 use crate::{
-    block::{Block, map},
+    block::{Block, Columns, map},
     error::{BlocksError, Damage, DamageKind},
     folder,
     meta::{Compaction, Meta},
@@ -165,22 +165,27 @@ impl<R: Runtime> Cutter<'_, R> {
         chunk_files: &mut ChunkMaps<'_, R>,
         pending: &mut PendingBlock<R>,
     ) -> Result<(), BlocksError> {
+        let deleted = selection.deleted_of(position);
         for chunk in selection.chunks_of(position) {
             match *chunk {
                 SelectedChunk::Copied { start, length } => {
                     let data = &selection.bytes[start as usize..(start + length) as usize];
-                    let (mut times, mut values) = (Vec::new(), Vec::new());
-                    codec::gorilla::decode_into(data, &mut times, &mut values).expect("the shard has just encoded it");
-                    if let (Some(&min_time), Some(&max_time)) = (times.first(), times.last()) {
-                        pending.push_chunk(NewChunk { min_time, max_time, encoding: ENCODING_XOR, data });
+                    let decoded = samples_of(data).expect("the shard has just encoded it");
+                    if let (Some(&min_time), Some(&max_time)) = (decoded.times.first(), decoded.times.last()) {
+                        let chunk = NewChunk { min_time, max_time, encoding: ENCODING_XOR, data };
+                        put_chunk(chunk, deleted, pending).expect("decoded just now");
                     }
                 }
                 SelectedChunk::Sealed(chunk) => {
                     match chunk_files.chunk(shard, chunk, selection.tags[position]).await? {
                         Ok((map, at)) => {
                             let SealedChunk { min_time, max_time, .. } = chunk;
-                            let data = &map[at];
-                            pending.push_chunk(NewChunk { min_time, max_time, encoding: ENCODING_XOR, data });
+                            let whole = NewChunk { min_time, max_time, encoding: ENCODING_XOR, data: &map[at] };
+                            if let Err(error) = put_chunk(whole, deleted, pending) {
+                                let damage = chunk_files.damage(shard, chunk, &error);
+                                chunk_files.set_aside(shard, chunk, &damage).await?;
+                                (self.lost)(&damage);
+                            }
                         }
                         Err(damage) => {
                             chunk_files.set_aside(shard, chunk, &damage).await?;
@@ -192,6 +197,31 @@ impl<R: Runtime> Cutter<'_, R> {
         }
         Ok(())
     }
+}
+
+fn samples_of(data: &[u8]) -> Result<Columns, codec::gorilla::ChunkError> {
+    let mut columns = Columns::default();
+    codec::gorilla::decode_into(data, &mut columns.times, &mut columns.values)?;
+    Ok(columns)
+}
+
+/// Adds a chunk as it is, or what is left of it where something of its time was deleted.
+fn put_chunk<R: Runtime>(
+    chunk: NewChunk<'_>,
+    deleted: Option<&Intervals>,
+    pending: &mut PendingBlock<R>,
+) -> Result<(), codec::gorilla::ChunkError> {
+    let times = TimeRange { min_time: chunk.min_time, max_time: chunk.max_time };
+    match deleted.filter(|deleted| deleted.overlaps(times)) {
+        None => pending.push_chunk(chunk),
+        Some(deleted) if deleted.covers(times) => {}
+        Some(deleted) => {
+            let mut left = samples_of(chunk.data)?;
+            left.remove(deleted);
+            pending.push_samples(&left);
+        }
+    }
+    Ok(())
 }
 
 impl Sorted {
@@ -301,7 +331,6 @@ impl<R: Runtime> ChunkMaps<'_, R> {
                 Err(error) => return Err(error.into()),
             },
         };
-        let damage = |what: String| Damage { path, what: DamageKind::Chunk { offset: start as u64, what } };
         // The file's header is not asked: a chunk says itself whether it is sound, and whose it is.
         Ok(match check_entry(map.get(start..).unwrap_or_default(), tag) {
             Ok(data) => {
@@ -309,8 +338,13 @@ impl<R: Runtime> ChunkMaps<'_, R> {
                 let range = at..at + data.len();
                 Ok((map, range))
             }
-            Err(what) => Err(damage(what.to_string())),
+            Err(what) => Err(self.damage(shard, chunk, &what)),
         })
+    }
+
+    fn damage(&self, shard: usize, chunk: SealedChunk, what: &dyn std::fmt::Display) -> Damage {
+        let path = ShardFolders::new(self.data, shard).chunk_file(chunk.address.file());
+        Damage { path, what: DamageKind::Chunk { offset: chunk.address.offset(), what: what.to_string() } }
     }
 
     /// A chunk that can't be read must not keep the others from a block. Its file stays, under another name, for whoever wants to look.

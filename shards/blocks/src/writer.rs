@@ -2,15 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use codec::gorilla;
 use runtime::{Disk, Runtime};
 use shard::frames::FileError;
-use tsdb::block::{
-    ChunkMeta, ChunkReference, Tombstones,
-    index::{IndexWriter, SymbolPair, SymbolTable},
-    segment::{self, SegmentWriter},
+use tsdb::{
+    block::{
+        ChunkMeta, ChunkReference, Tombstones,
+        index::{IndexWriter, SymbolPair, SymbolTable},
+        segment::{self, SegmentWriter},
+    },
+    limits::SAMPLES_PER_CHUNK,
 };
 
 use crate::{
+    block::Columns,
     error::{BlocksError, Damage, DamageKind},
     folder,
     meta::{Meta, Stats},
@@ -81,12 +86,23 @@ impl<R: Runtime> PendingBlock<R> {
         let samples = samples_of(chunk.data);
         self.stats.num_samples += samples;
         match chunk.encoding {
-            codec::gorilla::ENCODING => self.stats.num_float_samples += samples,
+            gorilla::ENCODING => self.stats.num_float_samples += samples,
             _ => self.stats.num_histogram_samples += samples,
         }
         self.stats.num_chunks += 1;
         let reference: ChunkReference = self.segments.push(chunk.encoding, chunk.data);
         self.chunks.push(ChunkMeta { min_time: chunk.min_time, max_time: chunk.max_time, reference });
+    }
+
+    /// Adds samples, as chunks of the usual size.
+    pub(crate) fn push_samples(&mut self, samples: &Columns) {
+        let per_chunk = usize::from(SAMPLES_PER_CHUNK);
+        for (times, values) in samples.times.chunks(per_chunk).zip(samples.values.chunks(per_chunk)) {
+            let pairs: Vec<(i64, u64)> = times.iter().copied().zip(values.iter().copied()).collect();
+            let data = gorilla::encode_chunk(&pairs);
+            let (min_time, max_time) = (times[0], times[times.len() - 1]);
+            self.push_chunk(NewChunk { min_time, max_time, encoding: gorilla::ENCODING, data: &data });
+        }
     }
 
     /// Ends a series; one without chunks is not written. Series come in label order.

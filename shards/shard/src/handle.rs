@@ -66,6 +66,12 @@ pub(crate) enum Request {
         floor: i64,
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// Deletes what the series that satisfy all matchers have in a range at this moment; answers with how many had something.
+    Delete {
+        matchers: Arc<[Matcher]>,
+        range: TimeRange,
+        reply: oneshot::Sender<Result<u64, Refusal>>,
+    },
     Cardinality {
         reply: oneshot::Sender<Result<Cardinality, Refusal>>,
     },
@@ -189,6 +195,13 @@ impl Handle {
         self.ask_all(|reply| Request::Truncate { floor, reply }).await?;
         self.inner.shared.truncated(floor);
         Ok(())
+    }
+
+    /// Deletes what the series that satisfy all matchers have in a range now, and nothing that they get later; returns how many had
+    /// something there. Durable when this returns. An error may leave it done in part.
+    pub async fn delete(&self, matchers: Arc<[Matcher]>, range: TimeRange) -> Result<u64, Refusal> {
+        let deleted = self.ask_all(|reply| Request::Delete { matchers: matchers.clone(), range, reply }).await?;
+        Ok(deleted.into_iter().sum())
     }
 
     pub async fn cardinality(&self) -> Result<Vec<Cardinality>, Refusal> {

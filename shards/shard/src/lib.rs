@@ -6,6 +6,7 @@
 mod checkpoint;
 mod chunk_writer;
 mod commit;
+mod delete;
 pub mod directory;
 pub mod frames;
 pub mod handle;

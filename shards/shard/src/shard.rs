@@ -202,6 +202,10 @@ impl<R: Runtime> Shard<R> {
                 let core = core.clone();
                 self.core.runtime.spawn(async move { answer(reply, core.truncate(floor).await) });
             }
+            Request::Delete { matchers, range, reply } => {
+                let core = core.clone();
+                self.core.runtime.spawn(async move { answer(reply, core.delete(&matchers, range).await) });
+            }
             Request::Cardinality { reply } => answer(reply, Ok(core.head.borrow().cardinality())),
             Request::Stats { reply } => answer(reply, Ok(core.stats())),
             Request::Checkpoint { reply } => {
@@ -288,21 +292,10 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    /// Selects in slices, letting other tasks run between them. The answer goes out when everything that it may show is
-    /// durable.
-    async fn select(&self, mut selecting: Selecting, bytes_max: usize) -> Result<Box<Selection>, Refusal> {
+    /// Selects, and answers when everything that the selection may show is durable.
+    async fn select(&self, selecting: Selecting, bytes_max: usize) -> Result<Box<Selection>, Refusal> {
         let pin = self.pins.pin();
-        let mut selection = loop {
-            let progress = selecting.advance(&self.head.borrow());
-            match progress {
-                Progress::Done(selection) => break selection,
-                Progress::Renumbered => return Err(Refusal::Renumbered { shard: self.number }),
-                Progress::More if selecting.heap_bytes() > bytes_max => {
-                    return Err(Refusal::SelectionTooLarge { bytes_max });
-                }
-                Progress::More => self.runtime.yield_now().await,
-            }
-        };
+        let mut selection = self.select_in_slices(selecting, bytes_max).await?;
         if self.commits.check(self.number).is_ok() {
             self.commits.committed(self.number).await.or_else(|refusal| match refusal {
                 // A log that stalls stops writes; reads go on.
@@ -312,6 +305,25 @@ impl<R: Runtime> Core<R> {
         }
         selection.pin = Some(pin);
         Ok(selection)
+    }
+
+    /// Selects, letting other tasks run between the slices.
+    pub(crate) async fn select_in_slices(
+        &self,
+        mut selecting: Selecting,
+        bytes_max: usize,
+    ) -> Result<Box<Selection>, Refusal> {
+        loop {
+            let progress = selecting.advance(&self.head.borrow());
+            match progress {
+                Progress::Done(selection) => return Ok(selection),
+                Progress::Renumbered => return Err(Refusal::Renumbered { shard: self.number }),
+                Progress::More if selecting.heap_bytes() > bytes_max => {
+                    return Err(Refusal::SelectionTooLarge { bytes_max });
+                }
+                Progress::More => self.runtime.yield_now().await,
+            }
+        }
     }
 
     fn stats(&self) -> ShardStats {

@@ -460,7 +460,7 @@ impl FrameFile {
             }
             Contents::CheckpointEnd(end) => self.end = Some(end),
             Contents::Truncation { floor } => self.floor = self.floor.max(Some(floor)),
-            Contents::Renumbering { .. } | Contents::Generation(_) => {}
+            Contents::Renumbering { .. } | Contents::Generation(_) | Contents::Deletions { .. } => {}
         }
     }
 }

@@ -360,7 +360,11 @@ impl ChunkReader<'_> {
             }
         }
         let samples = times.into_iter().zip(values);
-        let samples: Vec<_> = samples.filter(|(time, _)| (wanted.min_time..=wanted.max_time).contains(time)).collect();
+        let deleted = selected.deleted_of(position);
+        let samples: Vec<_> = samples
+            .filter(|(time, _)| (wanted.min_time..=wanted.max_time).contains(time))
+            .filter(|(time, _)| deleted.is_none_or(|deleted| !deleted.contains(*time)))
+            .collect();
         Ok((!samples.is_empty()).then(|| (selected.labels.labels(series), samples)))
     }
 

@@ -16,7 +16,8 @@ use crate::{
     head::{ChunkAddress, SealedChunk},
     limits::{CHUNK_BITS_MAX, SAMPLES_PER_CHUNK, WINDOW_MS},
     wal::{
-        Record, RecordError, Replayed, put_checkpoint_end, put_definitions_of, put_generation, put_images, take_u32,
+        Record, RecordError, Replayed, put_checkpoint_end, put_definitions_of, put_deletions, put_generation, put_images,
+        take_u32,
     },
 };
 
@@ -86,6 +87,9 @@ impl Head {
             }
             body[count_at..count_at + 4].copy_from_slice(&count.to_le_bytes());
         });
+        if self.deleted.has_any(from.0..next.0) {
+            put_deletions(payload, |body| self.deleted.put(from.0..next.0, body));
+        }
         next
     }
 

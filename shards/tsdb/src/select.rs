@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 
 use crate::{
     Head, SeriesRef,
+    block::Intervals,
     chunk_file::SeriesTag,
     head::SealedChunk,
     index::{LabelsView, PairRef},
@@ -58,6 +59,8 @@ pub struct Selection {
     /// In order of time within a series.
     pub chunks: Vec<SelectedChunk>,
     pub bytes: Vec<u8>,
+    /// What was deleted of the series, by position in `series`, of those that something was deleted of. Chunks are as they were.
+    pub deleted: Vec<(u32, Arc<Intervals>)>,
     /// Keeps the chunk files that are referred to from being removed.
     pub pin: Option<Arc<()>>,
 }
@@ -72,8 +75,15 @@ impl Selection {
         &self.chunks[start as usize..end as usize]
     }
 
+    /// Times of a series that its chunks may still have, and that do not count.
+    pub fn deleted_of(&self, position: usize) -> Option<&Intervals> {
+        let at = self.deleted.binary_search_by_key(&position, |(position, _)| *position as usize).ok()?;
+        Some(&self.deleted[at].1)
+    }
+
     pub fn heap_bytes(&self) -> usize {
         (self.series.capacity() + self.tags.capacity()) * 4
+            + self.deleted.capacity() * size_of::<(u32, Arc<Intervals>)>()
             + (self.last_times.capacity() + self.last_values.capacity()) * 8
             + self.chunk_ends.capacity() * 4
             + self.chunks.capacity() * size_of::<SelectedChunk>()
@@ -214,6 +224,7 @@ impl Collecting {
             chunk_ends: Vec::new(),
             chunks: Vec::new(),
             bytes: Vec::new(),
+            deleted: Vec::new(),
             pin: None,
         };
         Self { series, next: 0, selection }
@@ -264,20 +275,29 @@ impl Head {
 
     fn collect_series(&self, series: SeriesRef, range: TimeRange, selection: &mut Selection) {
         let line = self.lines.get(series.index());
-        let reaches = |chunk: SealedChunk| chunk.max_time >= range.min_time && chunk.min_time <= range.max_time;
-        let is_there = line.is_alive(self.floor.max(range.min_time))
-            && (line.time <= range.max_time
-                || self.open_chunk_begins_by(series, range.max_time)
-                || self.sealed.newest_first(series).any(reaches));
+        if !line.is_alive(self.floor.max(range.min_time)) {
+            return;
+        }
+        let deleted = self.deleted.of(series).map(|deleted| &**deleted);
+        let reaches =
+            |chunk: SealedChunk| has_any(TimeRange { min_time: chunk.min_time, max_time: chunk.max_time }, range, deleted);
+        let is_there = (line.time <= range.max_time && deleted.is_none_or(|deleted| !deleted.contains(line.time)))
+            || self.open_chunk_has_any(series, range, deleted)
+            || self.sealed.newest_first(series).any(reaches);
         if is_there {
             selection.series.push(series);
         }
     }
 
-    fn open_chunk_begins_by(&self, series: SeriesRef, time: i64) -> bool {
+    fn open_chunk_has_any(&self, series: SeriesRef, range: TimeRange, deleted: Option<&Intervals>) -> bool {
         let mut chunk = Vec::new();
         self.open_chunk(series, &mut chunk);
-        !chunk.is_empty() && codec::varint::take_signed(&mut &chunk[2..]).is_ok_and(|first| first <= time)
+        !chunk.is_empty() && has_any(self.times_of_open_chunk(series, &chunk), range, deleted)
+    }
+
+    fn times_of_open_chunk(&self, series: SeriesRef, chunk: &[u8]) -> TimeRange {
+        let first = codec::varint::take_signed(&mut &chunk[2..]).expect("the head encoded it");
+        TimeRange { min_time: first, max_time: self.lines.get(series.index()).time }
     }
 
     fn collect_last(&self, series: SeriesRef, range: TimeRange, selection: &mut Selection) {
@@ -285,7 +305,8 @@ impl Head {
         if !line.is_alive(self.floor.max(range.min_time)) {
             return;
         }
-        if line.time <= range.max_time {
+        let is_deleted = || self.deleted.of(series).is_some_and(|deleted| deleted.contains(line.time));
+        if line.time <= range.max_time && !is_deleted() {
             selection.series.push(series);
             selection.tags.push(line.id.into());
             selection.last_times.push(line.time);
@@ -308,11 +329,12 @@ impl Head {
     fn collect_chunks(&self, series: SeriesRef, range: TimeRange, selection: &mut Selection) -> bool {
         let first = selection.chunks.len();
         let line = self.lines.get(series.index());
+        let shared = self.deleted.of(series);
+        let deleted = shared.map(|deleted| &**deleted);
         if line.count > 0 {
             let start = selection.bytes.len();
             self.open_chunk(series, &mut selection.bytes);
-            let first_time = codec::varint::take_signed(&mut &selection.bytes[start + 2..]);
-            if first_time.is_ok_and(|time| time <= range.max_time) {
+            if has_any(self.times_of_open_chunk(series, &selection.bytes[start..]), range, deleted) {
                 let length = selection.bytes.len() - start;
                 selection.chunks.push(SelectedChunk::Copied { start: start as u32, length: length as u32 });
             } else {
@@ -323,13 +345,14 @@ impl Head {
             if chunk.max_time < range.min_time {
                 break;
             }
-            if chunk.min_time <= range.max_time {
+            if has_any(TimeRange { min_time: chunk.min_time, max_time: chunk.max_time }, range, deleted) {
                 selection.chunks.push(self.selected(line.id.into(), chunk, &mut selection.bytes));
             }
         }
         selection.chunks[first..].reverse();
         let found = selection.chunks.len() > first;
         if found {
+            selection.deleted.extend(shared.map(|deleted| (selection.series.len() as u32, deleted.clone())));
             selection.series.push(series);
             selection.tags.push(line.id.into());
             selection.chunk_ends.push(selection.chunks.len() as u32);
@@ -372,6 +395,12 @@ impl Head {
     pub fn chunk_count(&self) -> usize {
         self.sealed.count() + self.lines.iter().filter(|line| line.count > 0).count()
     }
+}
+
+/// Whether a chunk may have something in a range that is not deleted.
+pub fn has_any(chunk: TimeRange, range: TimeRange, deleted: Option<&Intervals>) -> bool {
+    let (min_time, max_time) = (chunk.min_time.max(range.min_time), chunk.max_time.min(range.max_time));
+    min_time <= max_time && deleted.is_none_or(|deleted| !deleted.covers(TimeRange { min_time, max_time }))
 }
 
 /// Counts of one shard; several shards' are joined by name and value.

@@ -1,6 +1,7 @@
 //! The head: every series of a shard with its newest samples, open chunks, and references to sealed chunks.
 
 mod bit_chain;
+mod deleted;
 mod hot_line;
 mod renumber;
 mod sealed;
@@ -9,6 +10,7 @@ mod truncate;
 use model::{IdentityKey, SeriesId};
 
 pub(crate) use bit_chain::{BitChain, ChainSink};
+pub(crate) use deleted::{Deleted, put_deletion, take_deletions};
 pub(crate) use hot_line::HotLine;
 pub(crate) use renumber::Departures;
 pub use renumber::Renumbering;
@@ -37,6 +39,7 @@ pub struct Head {
     pub(crate) table: IdentityTable,
     pub(crate) bits: BitChain,
     pub(crate) sealed: SealedChains,
+    pub(crate) deleted: Deleted,
     pub(crate) extent: ExtentBuilder,
     pub(crate) index: Index,
     pub(crate) max_time: Option<i64>,
@@ -101,6 +104,7 @@ impl Head {
             table: IdentityTable::default(),
             bits: BitChain::default(),
             sealed: SealedChains::default(),
+            deleted: Deleted::default(),
             extent: ExtentBuilder::new(first_chunk_file),
             index: Index {
                 pairs: Pairs::new(key),

@@ -230,6 +230,7 @@ impl Head {
     fn succeed(&mut self, successor: Successor, in_order: usize) {
         self.lines.rearrange(&successor.old, in_order);
         self.sealed.rearrange(&successor.old, in_order);
+        self.deleted.rearrange(&successor.old);
         self.index = successor.index;
         self.table = successor.table;
         self.lost_places = successor.lost_places;

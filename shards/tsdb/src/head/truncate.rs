@@ -54,6 +54,7 @@ impl Head {
     pub(crate) fn raise_floor(&mut self, floor: i64) {
         self.floor = self.floor.max(floor);
         self.sealed.truncate(self.floor);
+        self.deleted.truncate(self.floor);
         self.min_time = self.min_time.map(|time| time.max(self.floor));
         self.max_time = self.max_time.filter(|&time| time >= self.floor);
         self.min_time = self.max_time.and(self.min_time);

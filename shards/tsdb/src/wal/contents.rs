@@ -8,7 +8,7 @@ use super::record::{DefinitionRange, LoggedPair, Record, RecordError, take_serie
 use crate::{
     SeriesRef,
     checkpoint::{CheckpointEnd, check_images},
-    head::{Departures, SealedChunk},
+    head::{Departures, SealedChunk, take_deletions},
 };
 
 /// What stands in a record.
@@ -21,6 +21,7 @@ pub enum Contents {
     Truncation { floor: i64 },
     Renumbering { generation: u32, series_gone: u64 },
     Generation(u32),
+    Deletions { intervals: u64 },
 }
 
 impl Record<'_> {
@@ -48,6 +49,9 @@ impl Record<'_> {
             Self::Generation(_) => {
                 self.generation().map(Contents::Generation).ok_or(RecordError::Malformed("number of a generation"))
             }
+            Self::Deletions(body) => take_deletions(body)
+                .map(|deletions| Contents::Deletions { intervals: deletions.len() as u64 })
+                .ok_or(RecordError::Malformed("deletions")),
         }
     }
 }

@@ -10,8 +10,9 @@ use model::SeriesId;
 
 use crate::{
     SeriesRef,
-    head::Departures,
+    head::{Departures, put_deletion},
     index::{PairRef, Pairs},
+    select::TimeRange,
 };
 
 const KIND_DEFINITIONS: u8 = 1;
@@ -21,6 +22,7 @@ const KIND_CHECKPOINT_END: u8 = 4;
 const KIND_TRUNCATION: u8 = 5;
 const KIND_RENUMBERING: u8 = 6;
 const KIND_GENERATION: u8 = 7;
+const KIND_DELETIONS: u8 = 8;
 const RECORD_HEADER_BYTES: usize = 5;
 
 /// Collects what one commit makes durable.
@@ -34,6 +36,8 @@ pub struct LogBatch {
     series: Vec<u32>,
     times: Vec<i64>,
     values: Vec<u64>,
+    /// Encoded. They name times, so where they stand among the samples does not matter.
+    deletions: Vec<u8>,
 }
 
 /// Pairs and series in order of creation, encoded as they come.
@@ -58,12 +62,16 @@ impl LogBatch {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.earlier.is_empty() && self.series.is_empty() && self.definitions.is_empty()
+        self.earlier.is_empty() && self.has_nothing_new()
     }
 
     /// Roughly how long the frame will be, to decide when to commit.
     pub fn approximate_bytes(&self) -> usize {
-        self.earlier.len() + self.series.len() * 5 + self.definitions.len()
+        self.earlier.len() + self.series.len() * 5 + self.definitions.len() + self.deletions.len()
+    }
+
+    fn has_nothing_new(&self) -> bool {
+        self.series.is_empty() && self.definitions.is_empty() && self.deletions.is_empty()
     }
 
     #[inline]
@@ -99,6 +107,11 @@ impl LogBatch {
         self.generation = departures.generation;
     }
 
+    /// What a series has in a range is deleted, and nothing that it gets later.
+    pub(crate) fn push_deletion(&mut self, series: SeriesRef, range: TimeRange) {
+        put_deletion(&mut self.deletions, series, range);
+    }
+
     /// Puts a record behind what is collected, and before what will be.
     fn settle(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         let mut earlier = std::mem::take(&mut self.earlier);
@@ -113,7 +126,7 @@ impl LogBatch {
     /// Appends the records to a frame's payload and empties the batch.
     pub fn encode(&mut self, payload: &mut Vec<u8>) {
         payload.append(&mut self.earlier);
-        if self.series.is_empty() && self.definitions.is_empty() {
+        if self.has_nothing_new() {
             return;
         }
         if payload.is_empty() {
@@ -127,6 +140,9 @@ impl LogBatch {
             self.series.clear();
             self.times.clear();
             self.values.clear();
+        }
+        if !self.deletions.is_empty() {
+            put_record(payload, KIND_DELETIONS, |payload| payload.append(&mut self.deletions));
         }
     }
 }
@@ -234,6 +250,11 @@ pub(crate) fn put_images(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>))
     put_record(payload, KIND_SERIES_IMAGES, body);
 }
 
+/// Appends a record of deletions.
+pub(crate) fn put_deletions(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    put_record(payload, KIND_DELETIONS, body);
+}
+
 /// Appends the record that makes a checkpoint whole.
 pub(crate) fn put_checkpoint_end(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     put_record(payload, KIND_CHECKPOINT_END, body);
@@ -262,6 +283,7 @@ pub enum Record<'a> {
     Truncation(&'a [u8]),
     Renumbering(&'a [u8]),
     Generation(&'a [u8]),
+    Deletions(&'a [u8]),
 }
 
 impl Record<'_> {
@@ -346,6 +368,7 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Result<Record<'a>, RecordError> {
         KIND_TRUNCATION => Ok(Record::Truncation(body)),
         KIND_RENUMBERING => Ok(Record::Renumbering(body)),
         KIND_GENERATION => Ok(Record::Generation(body)),
+        KIND_DELETIONS => Ok(Record::Deletions(body)),
         other => Err(RecordError::Kind(other)),
     }
 }

@@ -91,6 +91,7 @@ impl Head {
                 let found = record.generation().ok_or(RecordError::Malformed("number of a generation"))?;
                 self.enter_generation(found)
             }
+            Record::Deletions(body) => self.replay_deletions(body).ok_or(RecordError::Malformed("deletions")),
         }
     }
 

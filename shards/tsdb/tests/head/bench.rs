@@ -42,6 +42,8 @@ pub(crate) struct Bench {
     pub(crate) log: Vec<Vec<u8>>,
     pub(crate) extents: Vec<Extent>,
     pub(crate) model: Model,
+    /// Deletions so far.
+    pub(crate) deletions: usize,
 }
 
 impl Bench {
@@ -52,6 +54,7 @@ impl Bench {
             log: Vec::new(),
             extents: Vec::new(),
             model: Model::new(),
+            deletions: 0,
         }
     }
 
@@ -150,7 +153,11 @@ impl Bench {
                 codec::gorilla::decode_into(data, &mut times, &mut values).expect("a sound chunk");
             }
             let samples = times.into_iter().zip(values);
-            let samples = samples.filter(|(time, _)| (range.min_time..=range.max_time).contains(time)).collect();
+            let deleted = selection.deleted_of(position);
+            let samples = samples
+                .filter(|(time, _)| (range.min_time..=range.max_time).contains(time))
+                .filter(|(time, _)| deleted.is_none_or(|deleted| !deleted.contains(*time)))
+                .collect();
             found.insert(selection.labels.labels(series).to_string(), samples);
         }
         found.retain(|_, samples: &mut Vec<_>| !samples.is_empty());

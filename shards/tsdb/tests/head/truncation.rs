@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use model::Matcher;
 use proptest::prelude::*;
 use tsdb::{
     Head, Limits, SeriesRef,
     head::{Reclaim, Renumbering},
     limits::WINDOW_MS,
-    select::{Progress, Selecting, TimeRange, Wanted},
+    select::{NO_LAST, Progress, Selecting, TimeRange, Wanted},
     wal::{LogBatch, Records},
 };
 
@@ -63,7 +64,39 @@ impl Bench {
         let named: BTreeSet<String> = self.model.keys().cloned().collect();
         let selection = self.select(&[], ALL_TIME, Wanted::Series);
         let found = selection.series.iter().map(|&series| selection.labels.labels(series).to_string());
-        assert_eq!(found.collect::<BTreeSet<_>>(), named);
+        let found: BTreeSet<String> = found.collect();
+        assert!(found.is_superset(&named), "{found:?} lacks some of {named:?}");
+        if self.deletions == 0 {
+            assert_eq!(found, named);
+        }
+        self.check_newest();
+    }
+
+    /// Where the newest sample is given at once, it is the one that the model has.
+    fn check_newest(&self) {
+        let selection = self.select(&[], ALL_TIME, Wanted::Last);
+        for (position, &series) in selection.series.iter().enumerate() {
+            let (time, value) = (selection.last_times[position], selection.last_values[position]);
+            let samples = self.model.get(&selection.labels.labels(series).to_string());
+            if time != NO_LAST {
+                assert_eq!(samples.and_then(|samples| samples.last()), Some(&(time, value)));
+            }
+        }
+        assert!(selection.series.len() >= self.model.len());
+    }
+
+    /// Deletes what some series have in a range, in the model too.
+    fn delete(&mut self, matchers: &[Matcher], range: TimeRange) {
+        self.deletions += 1;
+        let found = self.select(matchers, range, Wanted::Series);
+        for &series in &found.series {
+            self.head.delete(series, range, &mut self.batch);
+            let samples = self.model.get_mut(&found.labels.labels(series).to_string());
+            let is_kept = |sample: &(i64, u64)| !(range.min_time..=range.max_time).contains(&sample.0);
+            samples.into_iter().for_each(|samples| samples.retain(is_kept));
+        }
+        self.model.retain(|_, samples| !samples.is_empty());
+        self.commit();
     }
 }
 
@@ -194,6 +227,8 @@ enum Step {
     Truncate,
     Renumber,
     Checkpoint,
+    /// Of series with such a number in their metric's name, from so long ago, so long.
+    Delete(u8, i64, i64),
 }
 
 fn churn() -> impl Strategy<Value = Vec<Step>> {
@@ -203,6 +238,8 @@ fn churn() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Truncate),
         2 => Just(Step::Renumber),
         1 => Just(Step::Checkpoint),
+        2 => (0..3u8, -3000..40_000_000i64, 0..20_000_000i64).prop_map(|(name, ago, long)| Step::Delete(name, ago, long)),
+        1 => (0..3u8, -3000..20_000i64, 0..20_000i64).prop_map(|(name, ago, long)| Step::Delete(name, ago, long)),
     ];
     prop::collection::vec(step, 1..40)
 }
@@ -232,6 +269,11 @@ proptest! {
                         bench.append_at([at, 3 * at, 70 + at].into_iter().collect::<BTreeSet<_>>(), time);
                     });
                 }
+                Step::Delete(name, ago, long) => {
+                    let min_time = time - ago;
+                    let matcher = Matcher::equal("__name__", format!("metric_{name}"));
+                    bench.delete(&[matcher], TimeRange { min_time, max_time: min_time + long });
+                }
                 Step::Checkpoint => {
                     checkpoint = bench.checkpoint();
                     log_at = bench.log.len();
@@ -246,6 +288,29 @@ proptest! {
             prop_assert_eq!(again.head.generation(), bench.head.generation());
             prop_assert_eq!(again.head.floor(), bench.head.floor());
         }
+    }
+}
+
+/// Goal: a deletion takes what is there, here and after a replay, and nothing that comes later in the same time.
+#[test]
+fn a_deletion_takes_what_is_there_and_nothing_later() {
+    let mut bench = Bench::new();
+    for step in 0..300 {
+        bench.append_at(0..6, border(1) + step * 1000);
+    }
+    let metric = |number: u8| [Matcher::equal("__name__", format!("metric_{number}"))];
+    bench.delete(&metric(0), TimeRange { min_time: border(1) + 100_000, max_time: border(1) + 199_999 });
+    bench.delete(&metric(1), TimeRange { min_time: border(1) + 200_000, max_time: i64::MAX });
+    bench.delete(&metric(2), ALL_TIME);
+    bench.check();
+    assert_eq!(bench.model.values().map(Vec::len).sum::<usize>(), 2 * 200 + 2 * 200);
+    let checkpoint = bench.checkpoint();
+    let log_at = bench.log.len();
+    bench.append_at(0..6, border(1) + 300_000);
+    bench.check();
+    for (checkpoint, from) in [(&[][..], 0), (&checkpoint[..], log_at)] {
+        let again = bench.replayed(checkpoint, from);
+        assert_eq!(again.samples(&[], ALL_TIME), bench.model);
     }
 }
 
