@@ -25,6 +25,11 @@ pub(crate) fn rfc3339_s(time_ms: i64) -> String {
     format!("{}Z", date_and_time(time_ms.div_euclid(1000)))
 }
 
+/// `20261122T132754Z`, for names.
+pub(crate) fn compact_s(time_ms: i64) -> String {
+    rfc3339_s(time_ms).replace(['-', ':'], "")
+}
+
 fn date_and_time(seconds: i64) -> String {
     let (year, month, day) = civil_from_days(seconds.div_euclid(DAY_SECONDS));
     let second = seconds.rem_euclid(DAY_SECONDS);

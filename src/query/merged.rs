@@ -14,11 +14,7 @@ use promql::{
     budget::{QueryBudget, Reservation},
     source::{SelectRequest, SeriesStream, SourceError, Tile},
 };
-use tsdb::{
-    block::index::SeriesEntry,
-    index::LabelsView,
-    select::TimeRange,
-};
+use tsdb::{block::index::SeriesEntry, index::LabelsView, select::TimeRange};
 
 use super::source::Head;
 

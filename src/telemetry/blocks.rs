@@ -35,6 +35,11 @@ pub(crate) fn write(page: &mut Exposition, service: &Service) {
     page.single("prometheus_tsdb_compactions_failed_total", counter, help, get(&counters.compactions_failed));
     let help = "Blocks that the retention has removed.";
     page.single("millrace_blocks_expired_total", counter, help, get(&counters.blocks_expired));
+    let help = "Deletions of series that were asked for and made.";
+    page.single("millrace_deletions_total", counter, help, get(&counters.deletions));
+    let tombstones = set.blocks.iter().map(|block| block.tombstones().count()).sum::<usize>();
+    let help = "Intervals that are deleted of series in blocks and still on the disk.";
+    page.single("millrace_block_tombstones", gauge, help, tombstones as f64);
     let help = "Bytes of blocks written, by cuts and compactions.";
     page.single("millrace_block_device_bytes_total", counter, help, get(&counters.bytes_written));
     let job = service.job();

@@ -68,6 +68,11 @@ impl Block {
         Self::open(runtime, data, ulid).await.map(Some)
     }
 
+    /// The same block after a deletion.
+    pub(crate) fn with_tombstones(&self, meta: Meta, tombstones: Tombstones) -> Self {
+        Self { meta, tombstones: Arc::new(tombstones), ..self.clone() }
+    }
+
     /// Times of its samples; the end is exclusive.
     pub fn times(&self) -> (i64, i64) {
         (self.meta.min_time, self.meta.max_time)
@@ -132,9 +137,10 @@ impl Block {
     /// Whether a series, whose entry this is, has chunks in a range that are not deleted there.
     pub fn has_any(&self, reference: u32, entry: &SeriesEntry, range: TimeRange) -> bool {
         let deleted = self.deleted(reference);
-        entry.chunks.iter().any(|chunk| {
-            has_any(TimeRange { min_time: chunk.min_time, max_time: chunk.max_time }, range, deleted)
-        })
+        entry
+            .chunks
+            .iter()
+            .any(|chunk| has_any(TimeRange { min_time: chunk.min_time, max_time: chunk.max_time }, range, deleted))
     }
 
     /// A chunk's encoding and data, its checksum checked.

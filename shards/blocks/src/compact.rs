@@ -1,11 +1,11 @@
 //! Making one block of several: series merged in label order, chunks copied, overlaps and deletions resolved.
 
-use std::{cmp::Ordering, path::Path, sync::Arc};
+use std::{cmp::Ordering, sync::Arc};
 
 use runtime::Runtime;
 use tsdb::{
     block::{
-        ChunkMeta, Tombstones,
+        ChunkMeta,
         index::{IndexLimit, Postings, SeriesEntry, SymbolPair, SymbolTable},
     },
     select::TimeRange,
@@ -13,6 +13,7 @@ use tsdb::{
 
 use crate::{
     block::{Block, Columns},
+    desk::Desk,
     error::{BlocksError, Damage},
     folder,
     meta::{Compaction, Meta, Parent},
@@ -25,40 +26,39 @@ const SERIES_PER_LOOK: usize = 1024;
 
 /// What a compaction is made of.
 pub(crate) struct Compactor<'a, R: Runtime> {
-    pub(crate) runtime: &'a R,
-    pub(crate) data: &'a Path,
+    pub(crate) desk: &'a Desk<R>,
     /// In order of time.
     pub(crate) blocks: &'a [Arc<Block>],
     pub(crate) ulid: Ulid,
-    /// Told how many series are done, and of how many at most; `false` ends it.
-    pub(crate) progress: &'a dyn Fn(usize, usize) -> bool,
 }
 
 impl<R: Runtime> Compactor<'_, R> {
     /// Writes the block. `None`: everything in the old ones was deleted.
     pub(crate) async fn run(&self) -> Result<Option<Block>, BlocksError> {
-        if let Some(block) = Block::adopt(self.runtime, self.data, self.ulid).await? {
+        let Desk { runtime, data, .. } = self.desk;
+        if let Some(block) = Block::adopt(runtime, data, self.ulid).await? {
             return Ok(Some(block));
         }
         let written = self.write().await;
         self.blocks.iter().for_each(|block| block.release_pages());
         if !matches!(written, Ok(true)) {
-            let path = folder::in_creation(self.data, self.ulid);
-            if let Err(error) = folder::remove_folder(self.runtime, &path).await {
+            let path = folder::in_creation(data, self.ulid);
+            if let Err(error) = folder::remove_folder(runtime, &path).await {
                 tracing::warn!(path = %path.display(), %error, "an unfinished block stays until the next start");
             }
         }
         if !written? {
             return Ok(None);
         }
-        Ok(Some(Block::open(self.runtime, self.data, self.ulid).await?))
+        Ok(Some(Block::open(runtime, data, self.ulid).await?))
     }
 
     async fn write(&self) -> Result<bool, BlocksError> {
-        let limit = |limit| BlocksError::Limit { path: self.data.to_owned(), limit };
+        let Desk { runtime, data, .. } = self.desk;
+        let limit = |limit| BlocksError::Limit { path: data.clone(), limit };
         let (symbols, numbers) = merge_symbols(self.blocks)?;
         let symbols = symbols.map_err(limit)?;
-        let mut pending = PendingBlock::create(self.runtime, self.data, self.ulid, symbols).await?;
+        let mut pending = PendingBlock::create(runtime, data, self.ulid, symbols).await?;
         let mut merge = Merge::new(self.blocks, &numbers)?;
         let series: u64 = self.blocks.iter().map(|block| block.meta.stats.num_series).sum();
         let mut done = 0;
@@ -66,14 +66,14 @@ impl<R: Runtime> Compactor<'_, R> {
             merge.put_chunks(&mut pending)?;
             pending.finish_series(&merge.labels).await?;
             done += merge.current.len();
-            if done % SERIES_PER_LOOK < merge.current.len() && !(self.progress)(done, series as usize) {
-                return Err(BlocksError::Stopping);
+            if done % SERIES_PER_LOOK < merge.current.len() {
+                self.desk.pause(done, series as usize).await?;
             }
         }
         if !pending.has_series() {
             return Ok(false);
         }
-        pending.publish(self.meta(), &Tombstones::default()).await?;
+        pending.publish(self.meta(), &self.desk.noted()).await?;
         Ok(true)
     }
 

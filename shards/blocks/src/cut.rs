@@ -8,16 +8,16 @@ use std::{
     collections::{BTreeSet, HashMap},
     io,
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
 use runtime::{Disk, FileMap, Runtime};
-use shard::{Handle, Refusal, frames::FileError, names::ShardFolders};
+use shard::{Refusal, frames::FileError, names::ShardFolders};
 use tsdb::{
     SeriesRef,
     block::{
-        Intervals, Tombstones,
+        Intervals,
         index::{IndexLimit, SymbolPair, SymbolTable},
     },
     chunk_file::{ENCODING_XOR, ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, SeriesTag, check_entry},
@@ -29,6 +29,7 @@ use tsdb::{
 
 use crate::{
     block::{Block, Columns, map},
+    desk::Desk,
     error::{BlocksError, Damage, DamageKind},
     folder,
     meta::{Compaction, Meta},
@@ -47,15 +48,23 @@ pub(crate) fn due(oldest: Option<i64>, newest: Option<i64>) -> Option<TimeRange>
     is_due.then_some(TimeRange { min_time: start, max_time: end - 1 })
 }
 
+/// What the block is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To take the window from the shards, which get no more of it and forget it.
+    Window,
+    /// To have a copy of what they have of it so far.
+    Copy,
+}
+
 /// What a cut is made of.
 pub(crate) struct Cutter<'a, R: Runtime> {
-    pub(crate) runtime: &'a R,
-    pub(crate) data: PathBuf,
-    pub(crate) handle: Handle,
+    pub(crate) desk: &'a Desk<R>,
+    /// Where the block goes.
+    pub(crate) into: &'a Path,
     pub(crate) window: TimeRange,
     pub(crate) ulid: Ulid,
-    /// Told how many series are done, and of how many; `false` ends the cut.
-    pub(crate) progress: &'a dyn Fn(usize, usize) -> bool,
+    pub(crate) purpose: Purpose,
     /// Told of chunks that the block goes without.
     pub(crate) lost: &'a dyn Fn(&Damage),
 }
@@ -73,13 +82,16 @@ struct Sorted {
 impl<R: Runtime> Cutter<'_, R> {
     /// Writes the block. `None`: the window has no samples.
     pub(crate) async fn run(&self) -> Result<Option<Block>, BlocksError> {
-        if let Some(block) = Block::adopt(self.runtime, &self.data, self.ulid).await? {
+        let runtime = &self.desk.runtime;
+        if let Some(block) = Block::adopt(runtime, self.into, self.ulid).await? {
             return Ok(Some(block));
         }
-        self.handle.close_window(self.end()).await?;
+        if self.purpose == Purpose::Window {
+            self.desk.handle.close_window(self.end()).await?;
+        }
         loop {
             let error = match self.write().await {
-                Ok(Some(())) => return Ok(Some(Block::open(self.runtime, &self.data, self.ulid).await?)),
+                Ok(Some(())) => return Ok(Some(Block::open(runtime, self.into, self.ulid).await?)),
                 Ok(None) => {
                     self.discard().await;
                     return Ok(None);
@@ -99,26 +111,25 @@ impl<R: Runtime> Cutter<'_, R> {
     }
 
     async fn discard(&self) {
-        let path = folder::in_creation(&self.data, self.ulid);
-        if let Err(error) = folder::remove_folder(self.runtime, &path).await {
+        let path = folder::in_creation(self.into, self.ulid);
+        if let Err(error) = folder::remove_folder(&self.desk.runtime, &path).await {
             tracing::warn!(path = %path.display(), %error, "an unfinished block stays until the next start");
         }
     }
 
     async fn write(&self) -> Result<Option<()>, BlocksError> {
-        let found = self.handle.select(Arc::from([]), self.window, Wanted::Series, usize::MAX).await?;
-        let limit = |limit| BlocksError::Limit { path: self.data.clone(), limit };
+        let found = self.desk.handle.select(Arc::from([]), self.window, Wanted::Series, usize::MAX).await?;
+        let limit = |limit| BlocksError::Limit { path: self.into.to_owned(), limit };
         let sorted = Sorted::new(&found).map_err(limit)?;
         drop(found);
-        let mut pending = PendingBlock::create(self.runtime, &self.data, self.ulid, sorted.symbols.clone()).await?;
-        let mut chunk_files = ChunkMaps { runtime: self.runtime, data: &self.data, maps: HashMap::new() };
+        let mut pending =
+            PendingBlock::create(&self.desk.runtime, self.into, self.ulid, sorted.symbols.clone()).await?;
+        let mut chunk_files = ChunkMaps { runtime: &self.desk.runtime, data: &self.desk.data, maps: HashMap::new() };
         let mut done = 0;
         for fetch in sorted.series.chunks(SERIES_PER_FETCH) {
             self.copy(&sorted, fetch, &mut chunk_files, &mut pending).await?;
             done += fetch.len();
-            if !(self.progress)(done, sorted.series.len()) {
-                return Err(BlocksError::Stopping);
-            }
+            self.desk.pause(done, sorted.series.len()).await?;
             chunk_files.release_pages();
         }
         if !pending.has_series() {
@@ -126,8 +137,13 @@ impl<R: Runtime> Cutter<'_, R> {
         }
         let name = self.ulid.to_string();
         let compaction = Compaction { level: 1, sources: vec![name.clone()], ..Compaction::default() };
-        let meta = Meta::new(name, self.window.min_time, self.end(), compaction, Some(self.end()));
-        pending.publish(meta, &Tombstones::default()).await.map(|_| Some(()))
+        // Nothing comes to a closed window any more; to a copy, what came later than a deletion may belong.
+        let (cut_before, deletions) = match self.purpose {
+            Purpose::Window => (Some(self.end()), self.desk.noted()),
+            Purpose::Copy => (None, Vec::new()),
+        };
+        let meta = Meta::new(name, self.window.min_time, self.end(), compaction, cut_before);
+        pending.publish(meta, &deletions).await.map(|_| Some(()))
     }
 
     /// Copies the chunks of some series, which stand side by side in label order.
@@ -142,7 +158,7 @@ impl<R: Runtime> Cutter<'_, R> {
         for (shard, &generation) in sorted.generations.iter().enumerate() {
             let of_shard = series.iter().filter(|(other, _)| usize::from(*other) == shard);
             let of_shard: Vec<SeriesRef> = of_shard.map(|(_, series)| *series).collect();
-            let selection = self.handle.select_chosen(shard, generation, of_shard, self.window).await?;
+            let selection = self.desk.handle.select_chosen(shard, generation, of_shard, self.window).await?;
             fetched.push((selection, 0));
         }
         for &(shard, series) in series {
@@ -183,12 +199,12 @@ impl<R: Runtime> Cutter<'_, R> {
                             let whole = NewChunk { min_time, max_time, encoding: ENCODING_XOR, data: &map[at] };
                             if let Err(error) = put_chunk(whole, deleted, pending) {
                                 let damage = chunk_files.damage(shard, chunk, &error);
-                                chunk_files.set_aside(shard, chunk, &damage).await?;
+                                self.set_aside(chunk_files, shard, chunk, &damage).await?;
                                 (self.lost)(&damage);
                             }
                         }
                         Err(damage) => {
-                            chunk_files.set_aside(shard, chunk, &damage).await?;
+                            self.set_aside(chunk_files, shard, chunk, &damage).await?;
                             (self.lost)(&damage);
                         }
                     }
@@ -196,6 +212,22 @@ impl<R: Runtime> Cutter<'_, R> {
             }
         }
         Ok(())
+    }
+}
+
+impl<R: Runtime> Cutter<'_, R> {
+    /// Nobody else will keep the file once the shards have forgotten the window.
+    async fn set_aside(
+        &self,
+        chunk_files: &ChunkMaps<'_, R>,
+        shard: usize,
+        chunk: SealedChunk,
+        damage: &Damage,
+    ) -> Result<(), BlocksError> {
+        match self.purpose {
+            Purpose::Window => chunk_files.set_aside(shard, chunk, damage).await,
+            Purpose::Copy => Ok(()),
+        }
     }
 }
 

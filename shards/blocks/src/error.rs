@@ -15,6 +15,10 @@ pub enum BlocksError {
     Shards(#[from] Refusal),
     #[error("{}: {limit}", path.display())]
     Limit { path: PathBuf, limit: IndexLimit },
+    #[error("{deletions} deletions have come since the block under way was begun: try again when it is done")]
+    Busy { deletions: usize },
+    #[error("the server is starting: its shards are still replaying their logs")]
+    Starting,
     #[error("the server is stopping")]
     Stopping,
 }

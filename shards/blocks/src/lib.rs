@@ -8,17 +8,22 @@
 mod block;
 mod compact;
 mod cut;
+mod deletion;
+mod desk;
 mod error;
 mod folder;
 mod meta;
 mod plan;
 pub mod service;
 mod set;
+mod snapshot;
 mod stream_file;
 mod ulid;
+mod worker;
 mod writer;
 
 pub use block::{Block, Columns};
+pub use deletion::Deletion;
 pub use error::{BlocksError, Damage};
 pub use meta::{Compaction, Meta, Parent, Stats};
 pub use plan::Retention;

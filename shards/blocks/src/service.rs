@@ -1,20 +1,13 @@
-//! The thread that changes the set of blocks: one job at a time, the most urgent first.
-//!
-//! What is replaced or over its retention goes first, as that makes room; then windows are cut that are due, then blocks compacted. A job
-//! that fails leaves everything as it was and is tried again later, but for a compaction that came upon damage: its blocks are
-//! left alone until a restart, and still answer as far as they can.
+//! The thread that changes the set of blocks, as the rest of the process sees it: how it is started and stopped, what it can be asked
+//! for, and what it tells of itself.
 
 use std::{
-    collections::HashSet,
-    future::{Future, poll_fn},
     io,
     path::{Path, PathBuf},
-    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -30,21 +23,20 @@ use tsdb::select::TimeRange;
 
 use crate::{
     block::Block,
-    compact::Compactor,
-    cut::{self, Cutter},
+    deletion::Deletion,
+    desk::{Desk, Reply, Request},
     error::{BlocksError, Damage},
-    folder,
-    plan::{self, Retention},
+    plan::Retention,
     set::{self, Blocks},
+    snapshot,
     ulid::{Ulid, UlidMaker},
+    worker::Worker,
 };
 
 /// Between two looks whether something is due, unless told otherwise.
 pub const LOOK: Duration = Duration::from_secs(1);
-/// Looks that are left out after a job failed.
-const RETRY_LOOKS: u32 = 10;
 /// Lost chunks that are kept by name.
-const LOST_NAMED_MAX: usize = 100;
+pub(crate) const LOST_NAMED_MAX: usize = 100;
 /// Requests that may wait for the job under way.
 const REQUESTS_MAX: usize = 16;
 
@@ -61,21 +53,21 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Service {
     pub blocks: Blocks,
-    state: Arc<State>,
+    pub(crate) state: Arc<State>,
     requests: Sender<Request>,
 }
 
 /// What the service tells of itself. Counters start with the process.
 #[derive(Default)]
-struct State {
-    stopping: AtomicBool,
+pub(crate) struct State {
+    pub(crate) stopping: AtomicBool,
     retention: Retention,
-    job: Mutex<Option<Job>>,
+    pub(crate) job: Mutex<Option<Job>>,
     /// Blocks that do not count any more and are to be removed. Nothing is compacted while there are any: what makes the start tell
     /// them from others is that the block that replaces them is there.
-    doomed: Mutex<Vec<Ulid>>,
+    pub(crate) doomed: Mutex<Vec<Ulid>>,
     /// The first chunks that blocks go without, as they could not be read.
-    lost: Mutex<Vec<Damage>>,
+    pub(crate) lost: Mutex<Vec<Damage>>,
     counters: Counters,
 }
 
@@ -86,6 +78,8 @@ pub struct Counters {
     pub compactions: AtomicU64,
     pub compactions_failed: AtomicU64,
     pub blocks_expired: AtomicU64,
+    /// Deletions that were asked for and made.
+    pub deletions: AtomicU64,
     pub bytes_written: AtomicU64,
     /// Chunks that blocks go without, as they could not be read when the window was cut.
     pub chunks_lost: AtomicU64,
@@ -106,6 +100,7 @@ pub struct Job {
 pub enum JobKind {
     Cut,
     Compaction,
+    Snapshot,
 }
 
 impl JobKind {
@@ -113,12 +108,9 @@ impl JobKind {
         match self {
             Self::Cut => "cut",
             Self::Compaction => "compaction",
+            Self::Snapshot => "snapshot",
         }
     }
-}
-
-enum Request {
-    Stop,
 }
 
 /// The receiving end, for [`run`].
@@ -149,6 +141,31 @@ impl Service {
         self.state.retention
     }
 
+    /// Deletes from the shards and from all blocks, durably when this returns. An error may leave it done in part.
+    pub async fn delete(&self, deletion: Deletion) -> Result<(), BlocksError> {
+        self.ask(|reply| Request::Delete { deletion, reply }).await
+    }
+
+    /// Makes every block anew that something was deleted of, after the job under way.
+    pub async fn clean_tombstones(&self) -> Result<(), BlocksError> {
+        self.ask(|reply| Request::CleanTombstones { reply }).await
+    }
+
+    /// Makes a snapshot below `snapshots/` in the data directory, after the job under way; returns its name, which begins with `time`.
+    pub async fn snapshot(&self, time: String, skip_head: bool) -> Result<String, BlocksError> {
+        self.ask(|reply| Request::Snapshot { time, skip_head, reply }).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, BlocksError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| BlocksError::Stopping)?;
+        answer.await.unwrap_or(Err(BlocksError::Stopping))
+    }
+
+    pub(crate) fn made(&self, block: &Block) {
+        self.counters().bytes_written.fetch_add(block.bytes, Ordering::Relaxed);
+    }
+
     /// Ends the job under way at its next step, and the service.
     pub fn stop(&self) {
         self.state.stopping.store(true, Ordering::Relaxed);
@@ -157,7 +174,7 @@ impl Service {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -171,6 +188,7 @@ pub async fn open<R: Runtime>(
     service: &Service,
 ) -> Result<Vec<(PathBuf, BlocksError)>, BlocksError> {
     let found = set::open(runtime, data).await?;
+    snapshot::remove_leftovers(runtime, data).await;
     service.counters().blocks_damaged.store(found.damaged.len() as u64, Ordering::Relaxed);
     *lock(&service.state.doomed) = found.doomed;
     service.blocks.publish(found.set);
@@ -237,240 +255,10 @@ impl Running {
 /// Serves until it is told to stop. The blocks have been opened.
 pub async fn run<R: Runtime>(runtime: R, config: Config, handle: Handle, service: Service, inbox: Inbox) {
     let ulids = UlidMaker::new(config.key);
-    let Config { data, look, .. } = config;
-    let worker = Worker { runtime, data, look, handle, service, ulids, failed: HashSet::new(), attempt: None };
-    worker.run(inbox.0).await;
+    let desk = Desk::new(runtime, config.data, handle, service, inbox.0);
+    Worker::new(desk, config.look, ulids).run().await;
 }
 
-struct Worker<R: Runtime> {
-    runtime: R,
-    data: PathBuf,
-    look: Duration,
-    handle: Handle,
-    service: Service,
-    ulids: UlidMaker,
-    /// Blocks that a compaction could not read.
-    failed: HashSet<Ulid>,
-    /// The block of the last cut or compaction, which has the same name when it is tried again.
-    attempt: Option<(Attempt, Ulid)>,
-}
-
-/// What a block is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Attempt {
-    Window(TimeRange),
-    Blocks(Vec<Ulid>),
-}
-
-/// What a step has come to.
-enum Step {
-    Worked,
-    NothingDue,
-    Failed(BlocksError),
-}
-
-impl<R: Runtime> Worker<R> {
-    async fn run(mut self, mut inbox: Receiver<Request>) {
-        let mut told = None;
-        while !self.is_stopping() {
-            let wait = match self.step().await {
-                Step::Worked => {
-                    told = None;
-                    continue;
-                }
-                Step::NothingDue => self.look,
-                Step::Failed(BlocksError::Stopping) => break,
-                Step::Failed(error) => {
-                    // The same failure again and again is worth one line.
-                    let text = error.to_string();
-                    if told.as_ref() != Some(&text) {
-                        tracing::warn!(error = text, "a job on blocks failed and will be tried again; nothing is lost");
-                        told = Some(text);
-                    }
-                    self.look * RETRY_LOOKS
-                }
-            };
-            let mut requests = Vec::new();
-            let received = inbox.receive_all(&mut requests);
-            if !either(self.runtime.sleep(wait), received).await {
-                break;
-            }
-        }
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.service.state.stopping.load(Ordering::Relaxed)
-    }
-
-    async fn step(&mut self) -> Step {
-        if !self.handle.shared().all_ready() {
-            return Step::NothingDue;
-        }
-        let steps = async {
-            Ok(self.remove_doomed().await?
-                || self.expire()
-                || self.forget_cut_windows().await?
-                || self.cut().await?
-                || self.compact().await?)
-        };
-        let stepped = steps.await;
-        *lock(&self.service.state.job) = None;
-        match stepped {
-            Ok(true) => Step::Worked,
-            Ok(false) => Step::NothingDue,
-            Err(error) => Step::Failed(error),
-        }
-    }
-
-    /// A crash may come between a block and the shards' forgetting what is in it.
-    async fn forget_cut_windows(&self) -> Result<bool, BlocksError> {
-        let Some(cut_before) = self.service.blocks.current().cut_before else { return Ok(false) };
-        if self.handle.shared().truncated_before() >= cut_before {
-            return Ok(false);
-        }
-        self.handle.truncate(cut_before).await?;
-        Ok(true)
-    }
-
-    async fn remove_doomed(&self) -> Result<bool, BlocksError> {
-        let Some(ulid) = lock(&self.service.state.doomed).first().copied() else { return Ok(false) };
-        folder::remove_block(&self.runtime, &self.data, ulid).await?;
-        lock(&self.service.state.doomed).retain(|other| *other != ulid);
-        Ok(true)
-    }
-
-    /// Takes blocks out of the set in favour of others; their removal is the next step.
-    fn replace(&self, gone: &[Arc<Block>], new: impl IntoIterator<Item = Block>) {
-        self.service.blocks.replace(gone, new);
-        lock(&self.service.state.doomed).extend(gone.iter().map(|block| block.ulid));
-    }
-
-    fn expire(&self) -> bool {
-        let set = self.service.blocks.current();
-        let expired = self.service.retention().expired(&set.blocks, self.runtime.wall_clock_ms());
-        for block in &expired {
-            tracing::info!(block = %block.ulid, max_time = block.meta.max_time, "a block is beyond the retention and goes");
-            count(&self.service.counters().blocks_expired);
-        }
-        if expired.is_empty() {
-            return false;
-        }
-        self.replace(&expired, []);
-        true
-    }
-
-    async fn cut(&mut self) -> Result<bool, BlocksError> {
-        let shared = self.handle.shared().clone();
-        let Some(window) = cut::due(shared.head_min_time(), shared.head_max_time()) else { return Ok(false) };
-        let ulid = self.ulid_of(Attempt::Window(window));
-        let progress = self.progress(JobKind::Cut, window);
-        let start = self.runtime.monotonic();
-        let handle = self.handle.clone();
-        let service = self.service.clone();
-        let lost = move |damage: &Damage| {
-            count(&service.counters().chunks_lost);
-            let mut lost = lock(&service.state.lost);
-            if lost.len() < LOST_NAMED_MAX {
-                lost.push(damage.clone());
-            }
-        };
-        let (runtime, data) = (&self.runtime, self.data.clone());
-        let cutter = Cutter { runtime, data, handle, window, ulid, progress: &progress, lost: &lost };
-        let cut = cutter.run().await.inspect_err(|_| count(&self.service.counters().cuts_failed))?;
-        let milliseconds = (self.runtime.monotonic() - start).as_millis();
-        if let Some(block) = cut {
-            let stats = &block.meta.stats;
-            tracing::info!(
-                block = %ulid, series = stats.num_series, samples = stats.num_samples, bytes = block.bytes, milliseconds,
-                "a window of the head is cut into a block"
-            );
-            self.made(&block);
-            count(&self.service.counters().cuts);
-            self.replace(&[], [block]);
-        }
-        self.handle.truncate(window.max_time + 1).await?;
-        Ok(true)
-    }
-
-    async fn compact(&mut self) -> Result<bool, BlocksError> {
-        let set = self.service.blocks.current();
-        let ranges = plan::ranges(self.service.retention().time_ms);
-        let blocks = plan::next(&set.blocks, &ranges, &self.failed);
-        let (Some(first), Some(last)) = (blocks.first(), blocks.iter().map(|block| block.meta.max_time).max()) else {
-            return Ok(false);
-        };
-        let times = TimeRange { min_time: first.meta.min_time, max_time: last - 1 };
-        let ulid = self.ulid_of(Attempt::Blocks(blocks.iter().map(|block| block.ulid).collect()));
-        let progress = self.progress(JobKind::Compaction, times);
-        let start = self.runtime.monotonic();
-        let compactor =
-            Compactor { runtime: &self.runtime, data: &self.data, blocks: &blocks, ulid, progress: &progress };
-        let compacted = match compactor.run().await {
-            Ok(block) => block,
-            Err(error) => return self.compaction_failed(&blocks, error),
-        };
-        if let Some(block) = &compacted {
-            let milliseconds = (self.runtime.monotonic() - start).as_millis();
-            let (level, bytes) = (block.meta.compaction.level, block.bytes);
-            tracing::info!(block = %ulid, of = blocks.len(), level, bytes, milliseconds, "blocks are compacted into one");
-            self.made(block);
-        }
-        self.replace(&blocks, compacted);
-        count(&self.service.counters().compactions);
-        Ok(true)
-    }
-
-    fn compaction_failed(&mut self, blocks: &[Arc<Block>], error: BlocksError) -> Result<bool, BlocksError> {
-        let BlocksError::Damage(damage) = &error else { return Err(error) };
-        count(&self.service.counters().compactions_failed);
-        let damaged = blocks.iter().filter(|block| damage.path.starts_with(block.folder()));
-        let mut left_alone: Vec<Ulid> = damaged.map(|block| block.ulid).collect();
-        if left_alone.is_empty() {
-            left_alone = blocks.iter().map(|block| block.ulid).collect();
-        }
-        tracing::error!(%damage, "a block can't be compacted and is left alone; what is sound in it still answers");
-        self.failed.extend(left_alone);
-        Ok(true)
-    }
-
-    fn made(&self, block: &Block) {
-        self.service.counters().bytes_written.fetch_add(block.bytes, Ordering::Relaxed);
-    }
-
-    /// The name of what is attempted: a block that got it before something else failed must not be made twice.
-    fn ulid_of(&mut self, attempt: Attempt) -> Ulid {
-        match &self.attempt {
-            Some((last, ulid)) if *last == attempt => *ulid,
-            _ => {
-                let ulid = self.ulids.make(self.runtime.wall_clock_ms(), self.runtime.monotonic().as_nanos());
-                self.attempt = Some((attempt, ulid));
-                ulid
-            }
-        }
-    }
-
-    fn progress(&self, kind: JobKind, times: TimeRange) -> impl Fn(usize, usize) -> bool + use<R> {
-        let state = self.service.state.clone();
-        *lock(&state.job) = Some(Job { kind, times, series_done: 0, series: 0 });
-        move |series_done, series| {
-            *lock(&state.job) = Some(Job { kind, times, series_done, series });
-            !state.stopping.load(Ordering::Relaxed)
-        }
-    }
-}
-
-fn count(counter: &AtomicU64) {
+pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Waits for the first; `false` if the mailbox is closed.
-async fn either<E>(sleep: impl Future<Output = ()>, received: impl Future<Output = Result<(), E>>) -> bool {
-    let (mut sleep, mut received) = (pin!(sleep), pin!(received));
-    poll_fn(|context| {
-        if let Poll::Ready(received) = received.as_mut().poll(context) {
-            return Poll::Ready(received.is_ok());
-        }
-        sleep.as_mut().poll(context).map(|()| true)
-    })
-    .await
 }

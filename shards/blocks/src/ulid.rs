@@ -16,6 +16,11 @@ impl Ulid {
     fn new(time_ms: u64, unique: u128) -> Self {
         Self(u128::from(time_ms) << UNIQUE_BITS | unique & ((1 << UNIQUE_BITS) - 1))
     }
+
+    /// The lower part of what makes it unique.
+    pub(crate) fn unique(self) -> u64 {
+        self.0 as u64
+    }
 }
 
 impl fmt::Display for Ulid {

@@ -8,14 +8,15 @@ use shard::frames::FileError;
 use tsdb::{
     block::{
         ChunkMeta, ChunkReference, Tombstones,
-        index::{IndexWriter, SymbolPair, SymbolTable},
+        index::{IndexReader, IndexWriter, SymbolPair, SymbolTable},
         segment::{self, SegmentWriter},
     },
     limits::SAMPLES_PER_CHUNK,
 };
 
 use crate::{
-    block::Columns,
+    block::{Columns, map},
+    deletion::{Deletion, tombstones_of},
     error::{BlocksError, Damage, DamageKind},
     folder,
     meta::{Meta, Stats},
@@ -130,8 +131,8 @@ impl<R: Runtime> PendingBlock<R> {
         self.stats.num_series > 0
     }
 
-    /// Completes the files, makes everything durable, and gives the folder its name. Returns the bytes written.
-    pub(crate) async fn publish(mut self, mut meta: Meta, tombstones: &Tombstones) -> Result<u64, BlocksError> {
+    /// Completes the files, makes everything durable, and gives the folder its name. `deletions` are taken out of what it shows.
+    pub(crate) async fn publish(mut self, mut meta: Meta, deletions: &[Deletion]) -> Result<u64, BlocksError> {
         self.write_chunks().await?;
         if let Some((_, file)) = self.segment_file.take() {
             self.bytes += file.finish().await?;
@@ -145,6 +146,7 @@ impl<R: Runtime> PendingBlock<R> {
         }
         drop(index);
         self.bytes += self.index_file.finish().await?;
+        let tombstones = tombstones(&self.runtime, &self.folder, deletions).await?;
         meta.stats = Stats { num_tombstones: tombstones.count() as u64, ..self.stats };
         let runtime = &self.runtime;
         self.bytes += write_file(runtime, self.folder.join("tombstones"), &tombstones.encode()).await?;
@@ -181,6 +183,17 @@ impl<R: Runtime> PendingBlock<R> {
         }
         Ok(())
     }
+}
+
+/// What deletions take from a block whose index is complete.
+async fn tombstones<R: Runtime>(runtime: &R, folder: &Path, deletions: &[Deletion]) -> Result<Tombstones, BlocksError> {
+    if deletions.is_empty() {
+        return Ok(Tombstones::default());
+    }
+    let path = folder.join("index");
+    let index = IndexReader::open(map(runtime, &path).await?);
+    let index = index.map_err(|what| Damage { path: path.clone(), what: what.into() })?;
+    tombstones_of(deletions, &index, &path)
 }
 
 /// Every encoding begins with its number of samples.

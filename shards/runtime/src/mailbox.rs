@@ -296,7 +296,11 @@ impl<T> Receiver<T> {
         self.shared.queue.len()
     }
 
-    fn poll_receive(&mut self, into: &mut Vec<T>, context: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+    /// [`Self::receive_all`] for those who wait for something else too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn poll_receive(&mut self, into: &mut Vec<T>, context: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         if self.try_receive_all(into) > 0 {
             return Poll::Ready(Ok(()));
         }

@@ -16,8 +16,8 @@ use crate::{
     head::{ChunkAddress, SealedChunk},
     limits::{CHUNK_BITS_MAX, SAMPLES_PER_CHUNK, WINDOW_MS},
     wal::{
-        Record, RecordError, Replayed, put_checkpoint_end, put_definitions_of, put_deletions, put_generation, put_images,
-        take_u32,
+        Record, RecordError, Replayed, put_checkpoint_end, put_definitions_of, put_deletions, put_generation,
+        put_images, take_u32,
     },
 };
 

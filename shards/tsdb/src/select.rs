@@ -279,8 +279,9 @@ impl Head {
             return;
         }
         let deleted = self.deleted.of(series).map(|deleted| &**deleted);
-        let reaches =
-            |chunk: SealedChunk| has_any(TimeRange { min_time: chunk.min_time, max_time: chunk.max_time }, range, deleted);
+        let reaches = |chunk: SealedChunk| {
+            has_any(TimeRange { min_time: chunk.min_time, max_time: chunk.max_time }, range, deleted)
+        };
         let is_there = (line.time <= range.max_time && deleted.is_none_or(|deleted| !deleted.contains(line.time)))
             || self.open_chunk_has_any(series, range, deleted)
             || self.sealed.newest_first(series).any(reaches);

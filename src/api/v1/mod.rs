@@ -1,5 +1,6 @@
 //! `/api/v1`.
 
+mod admin;
 mod codec;
 mod empty;
 mod language;
@@ -36,7 +37,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/status/runtimeinfo", get(status::runtimeinfo))
         .route("/status/tsdb", get(status::tsdb))
         .route("/status/tsdb/blocks", get(status::blocks))
-        .route("/admin/tsdb/delete_series", post(status::admin).put(status::admin))
-        .route("/admin/tsdb/clean_tombstones", post(status::admin).put(status::admin))
-        .route("/admin/tsdb/snapshot", post(status::admin).put(status::admin))
+        .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
+        .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
+        .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
 }

@@ -1,11 +1,11 @@
-//! `/api/v1/status/...`, and the administrative requests' refusals.
+//! `/api/v1/status/...`.
 
 use axum::{extract::State, response::Response};
 
 use crate::{
     api::{
         Shared,
-        error::{ApiError, ErrorKind, success},
+        error::{ApiError, success},
         params::Params,
     },
     calendar,
@@ -138,14 +138,4 @@ fn write_counts(json: &mut Json, counts: &[NamedCount]) {
         json.object().key("name").string(name).key("value").integer(*count).end_object();
     }
     json.end_array();
-}
-
-/// Deletion and snapshots are not in this release; the refusal says which of the two reasons it is.
-pub(super) async fn admin(State(shared): State<Shared>) -> ApiError {
-    let text = if shared.flags.enable_admin_api {
-        "this release has no deletion and no snapshots yet"
-    } else {
-        "admin APIs disabled"
-    };
-    ApiError::new(ErrorKind::Unavailable, text)
 }

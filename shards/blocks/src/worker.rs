@@ -1,0 +1,297 @@
+//! What the service's thread does: one step at a time, the most urgent first.
+//!
+//! Requests come first, then the removal of what is replaced or over its retention, as that makes room; then windows are cut that
+//! are due, then blocks compacted. A job that fails leaves everything as it was and is tried again later, but for a compaction
+//! that came upon damage: its blocks are left alone until a restart, and still answer as far as they can.
+
+use std::{collections::HashSet, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use runtime::Runtime;
+use tsdb::select::TimeRange;
+
+use crate::{
+    block::Block,
+    compact::Compactor,
+    cut::{self, Cutter, Purpose},
+    desk::{Desk, Request},
+    error::{BlocksError, Damage},
+    folder, plan,
+    service::{Job, JobKind, LOST_NAMED_MAX, count, lock},
+    snapshot::Snapshot,
+    ulid::{Ulid, UlidMaker},
+};
+
+/// Looks that are left out after a job failed.
+const RETRY_LOOKS: u32 = 10;
+
+pub(crate) struct Worker<R: Runtime> {
+    desk: Desk<R>,
+    look: Duration,
+    ulids: UlidMaker,
+    /// Blocks that a compaction could not read.
+    failed: HashSet<Ulid>,
+    /// The block of the last cut or compaction, which has the same name when it is tried again.
+    attempt: Option<(Attempt, Ulid)>,
+}
+
+/// What a block is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Attempt {
+    Window(TimeRange),
+    Blocks(Vec<Ulid>),
+}
+
+/// What a step has come to.
+enum Step {
+    Worked,
+    NothingDue,
+    Failed(BlocksError),
+}
+
+impl<R: Runtime> Worker<R> {
+    pub(crate) fn new(desk: Desk<R>, look: Duration, ulids: UlidMaker) -> Self {
+        Self { desk, look, ulids, failed: HashSet::new(), attempt: None }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut told = None;
+        while !self.desk.is_stopping() {
+            let wait = match self.step().await {
+                Step::Worked => {
+                    told = None;
+                    continue;
+                }
+                Step::NothingDue => self.look,
+                Step::Failed(BlocksError::Stopping) => break,
+                Step::Failed(error) => {
+                    // The same failure again and again is worth one line.
+                    let text = error.to_string();
+                    if told.as_ref() != Some(&text) {
+                        tracing::warn!(error = text, "a job on blocks failed and will be tried again; nothing is lost");
+                        told = Some(text);
+                    }
+                    self.look * RETRY_LOOKS
+                }
+            };
+            if !self.rest(wait).await {
+                break;
+            }
+        }
+    }
+
+    /// Serves requests for some time; `false` if there is nobody left to ask.
+    async fn rest(&mut self, wait: Duration) -> bool {
+        let runtime = self.desk.runtime.clone();
+        let mut sleep = pin!(runtime.sleep(wait));
+        loop {
+            let woken = poll_fn(|context| match self.desk.poll_request(context) {
+                Poll::Ready(is_open) => Poll::Ready(Some(is_open)),
+                Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
+            });
+            match woken.await {
+                None => return true,
+                Some(false) => return false,
+                Some(true) if self.desk.is_stopping() => return true,
+                Some(true) => self.serve_requests().await,
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Step {
+        self.serve_requests().await;
+        if !self.desk.handle.shared().all_ready() {
+            return Step::NothingDue;
+        }
+        let steps = async {
+            Ok(self.remove_doomed().await?
+                || self.expire()
+                || self.forget_cut_windows().await?
+                || self.cut().await?
+                || self.compact().await?)
+        };
+        let stepped = steps.await;
+        *lock(&self.desk.service.state.job) = None;
+        match stepped {
+            Ok(true) => Step::Worked,
+            Ok(false) => Step::NothingDue,
+            Err(error) => Step::Failed(error),
+        }
+    }
+
+    async fn serve_requests(&mut self) {
+        while let Some(request) = self.desk.next_request() {
+            // Whoever asked may have gone away.
+            match request {
+                Request::Delete { deletion, reply } => drop(reply.send(self.desk.delete(&deletion).await)),
+                Request::CleanTombstones { reply } => drop(reply.send(self.clean_tombstones().await)),
+                Request::Snapshot { time, skip_head, reply } => drop(reply.send(self.snapshot(&time, skip_head).await)),
+                Request::Stop => {}
+            }
+            *lock(&self.desk.service.state.job) = None;
+        }
+    }
+
+    /// A crash may come between a block and the shards' forgetting what is in it.
+    async fn forget_cut_windows(&self) -> Result<bool, BlocksError> {
+        let Some(cut_before) = self.desk.service.blocks.current().cut_before else { return Ok(false) };
+        if self.desk.handle.shared().truncated_before() >= cut_before {
+            return Ok(false);
+        }
+        self.desk.handle.truncate(cut_before).await?;
+        Ok(true)
+    }
+
+    async fn remove_doomed(&self) -> Result<bool, BlocksError> {
+        let doomed = &self.desk.service.state.doomed;
+        let Some(ulid) = lock(doomed).first().copied() else { return Ok(false) };
+        folder::remove_block(&self.desk.runtime, &self.desk.data, ulid).await?;
+        lock(doomed).retain(|other| *other != ulid);
+        Ok(true)
+    }
+
+    /// Takes blocks out of the set in favour of others; their removal is the next step.
+    fn replace(&self, gone: &[Arc<Block>], new: impl IntoIterator<Item = Block>) {
+        self.desk.service.blocks.replace(gone, new);
+        lock(&self.desk.service.state.doomed).extend(gone.iter().map(|block| block.ulid));
+    }
+
+    fn expire(&self) -> bool {
+        let service = &self.desk.service;
+        let set = service.blocks.current();
+        let expired = service.retention().expired(&set.blocks, self.desk.runtime.wall_clock_ms());
+        for block in &expired {
+            tracing::info!(block = %block.ulid, max_time = block.meta.max_time, "a block is beyond the retention and goes");
+            count(&service.counters().blocks_expired);
+        }
+        if expired.is_empty() {
+            return false;
+        }
+        self.replace(&expired, []);
+        true
+    }
+
+    async fn cut(&mut self) -> Result<bool, BlocksError> {
+        let shared = self.desk.handle.shared().clone();
+        let Some(window) = cut::due(shared.head_min_time(), shared.head_max_time()) else { return Ok(false) };
+        let ulid = self.begin(JobKind::Cut, window, Attempt::Window(window));
+        let start = self.desk.runtime.monotonic();
+        let service = self.desk.service.clone();
+        let lost = move |damage: &Damage| {
+            count(&service.counters().chunks_lost);
+            let mut lost = lock(&service.state.lost);
+            if lost.len() < LOST_NAMED_MAX {
+                lost.push(damage.clone());
+            }
+        };
+        let cutter =
+            Cutter { desk: &self.desk, into: &self.desk.data, window, ulid, purpose: Purpose::Window, lost: &lost };
+        let cut = cutter.run().await.inspect_err(|_| count(&self.desk.service.counters().cuts_failed))?;
+        let milliseconds = (self.desk.runtime.monotonic() - start).as_millis();
+        if let Some(block) = cut {
+            let stats = &block.meta.stats;
+            tracing::info!(
+                block = %ulid, series = stats.num_series, samples = stats.num_samples, bytes = block.bytes, milliseconds,
+                "a window of the head is cut into a block"
+            );
+            self.desk.service.made(&block);
+            count(&self.desk.service.counters().cuts);
+            self.replace(&[], [block]);
+        }
+        self.desk.handle.truncate(window.max_time + 1).await?;
+        Ok(true)
+    }
+
+    async fn compact(&mut self) -> Result<bool, BlocksError> {
+        let set = self.desk.service.blocks.current();
+        let ranges = plan::ranges(self.desk.service.retention().time_ms);
+        let blocks = plan::next(&set.blocks, &ranges, &self.failed);
+        if blocks.is_empty() {
+            return Ok(false);
+        }
+        match self.merge(&blocks).await {
+            Err(BlocksError::Damage(damage)) => self.leave_alone(&blocks, &damage),
+            merged => merged?,
+        }
+        Ok(true)
+    }
+
+    /// Puts one block in the place of several, without what was deleted of them.
+    async fn merge(&mut self, blocks: &[Arc<Block>]) -> Result<(), BlocksError> {
+        let min_time = blocks.iter().map(|block| block.meta.min_time).min().unwrap_or_default();
+        let end = blocks.iter().map(|block| block.meta.max_time).max().unwrap_or_default();
+        let attempt = Attempt::Blocks(blocks.iter().map(|block| block.ulid).collect());
+        let ulid = self.begin(JobKind::Compaction, TimeRange { min_time, max_time: end - 1 }, attempt);
+        let start = self.desk.runtime.monotonic();
+        let merged = Compactor { desk: &self.desk, blocks, ulid }.run().await?;
+        if let Some(block) = &merged {
+            let milliseconds = (self.desk.runtime.monotonic() - start).as_millis();
+            let (level, bytes) = (block.meta.compaction.level, block.bytes);
+            tracing::info!(block = %ulid, of = blocks.len(), level, bytes, milliseconds, "blocks are compacted into one");
+            self.desk.service.made(block);
+        }
+        self.replace(blocks, merged);
+        count(&self.desk.service.counters().compactions);
+        Ok(())
+    }
+
+    fn leave_alone(&mut self, blocks: &[Arc<Block>], damage: &Damage) {
+        count(&self.desk.service.counters().compactions_failed);
+        let damaged = blocks.iter().filter(|block| damage.path.starts_with(block.folder()));
+        let mut left_alone: Vec<Ulid> = damaged.map(|block| block.ulid).collect();
+        if left_alone.is_empty() {
+            left_alone = blocks.iter().map(|block| block.ulid).collect();
+        }
+        tracing::error!(%damage, "a block can't be compacted and is left alone; what is sound in it still answers");
+        self.failed.extend(left_alone);
+    }
+
+    /// Makes every block anew that something was deleted of. One that is damaged does not keep the others from it.
+    async fn clean_tombstones(&mut self) -> Result<(), BlocksError> {
+        let mut result = Ok(());
+        while self.remove_doomed().await? {}
+        let set = self.desk.service.blocks.current();
+        for block in set.blocks.iter().filter(|block| !block.tombstones().is_empty()) {
+            match self.merge(std::slice::from_ref(block)).await {
+                Err(BlocksError::Damage(damage)) => result = Err(damage.into()),
+                merged => merged?,
+            }
+            while self.remove_doomed().await? {}
+        }
+        result
+    }
+
+    async fn snapshot(&mut self, time: &str, skip_head: bool) -> Result<String, BlocksError> {
+        if !self.desk.handle.shared().all_ready() {
+            return Err(BlocksError::Starting);
+        }
+        let shared = self.desk.handle.shared();
+        let times = TimeRange {
+            min_time: shared.head_min_time().unwrap_or_default(),
+            max_time: shared.head_max_time().unwrap_or_default(),
+        };
+        self.show_job(JobKind::Snapshot, times);
+        let (wall, monotonic) = (self.desk.runtime.wall_clock_ms(), self.desk.runtime.monotonic().as_nanos());
+        let name = format!("{time}-{:016x}", self.ulids.make(wall, monotonic).unique());
+        Snapshot { desk: &self.desk, ulids: &mut self.ulids, name, skip_head }.run().await
+    }
+
+    /// Begins an attempt; returns the block's name. One that got it before something else failed must not be made twice.
+    fn begin(&mut self, kind: JobKind, times: TimeRange, attempt: Attempt) -> Ulid {
+        self.show_job(kind, times);
+        let ulid = match &self.attempt {
+            Some((last, ulid)) if *last == attempt => *ulid,
+            _ => {
+                let runtime = &self.desk.runtime;
+                let ulid = self.ulids.make(runtime.wall_clock_ms(), runtime.monotonic().as_nanos());
+                self.attempt = Some((attempt, ulid));
+                ulid
+            }
+        };
+        self.desk.begin(ulid);
+        ulid
+    }
+
+    fn show_job(&self, kind: JobKind, times: TimeRange) {
+        *lock(&self.desk.service.state.job) = Some(Job { kind, times, series_done: 0, series: 0 });
+    }
+}
