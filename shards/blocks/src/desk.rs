@@ -139,7 +139,7 @@ impl<R: Runtime> Desk<R> {
         let set = self.service.blocks.current();
         for block in &set.blocks {
             if let Some(new) = block.delete(&self.runtime, deletion).await? {
-                self.service.blocks.replace(&[block.clone()], [new]);
+                self.service.blocks.replace(std::slice::from_ref(block), [new]);
             }
         }
         if let Some(ulid) = self.attempted.get().filter(|ulid| set.blocks.iter().all(|block| block.ulid != *ulid))
