@@ -1,131 +1,13 @@
 //! Windows become blocks: cut, compacted, queried beside the head, read by Prometheus and promtool.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
-
-use serde_json::Value;
-use wire::remote_write::Protocol;
+use std::fs;
 
 use crate::harness::{
-    body::{self, Series},
+    days::{HOUR, MINUTE, Model, assert_equal, before, blocks, copy_blocks, read, settled, write_hours},
     eventually, http, now_ms,
     peer::{self, promtool},
     server::{Server, folder},
 };
-
-const MINUTE: i64 = 60_000;
-const HOUR: i64 = 60 * MINUTE;
-const WINDOW: i64 = 2 * HOUR;
-const SERIES: i64 = 40;
-
-/// Samples by series' name.
-type Model = BTreeMap<String, Vec<(i64, f64)>>;
-
-/// Series that come and go: each lives for some hours, some come back.
-fn is_alive(series: i64, minute: i64) -> bool {
-    let hour = minute / 60;
-    match series % 4 {
-        0 => true,
-        1 => (series / 2..series / 2 + 9).contains(&hour),
-        2 => hour % 7 < 3,
-        _ => hour >= series / 2,
-    }
-}
-
-fn value(series: i64, minute: i64) -> f64 {
-    match series % 3 {
-        0 => (series * 1000 + minute) as f64,
-        1 => (minute as f64 / 10.0).sin() * series as f64,
-        _ => series as f64,
-    }
-}
-
-/// Writes a minute's samples hour by hour from `start` on, and returns what was written.
-fn write_hours(server: &Server, start: i64, hours: std::ops::Range<i64>) -> Model {
-    let mut model = Model::new();
-    for hour in hours {
-        let mut names = Vec::new();
-        for series in 0..SERIES {
-            let minutes = (hour * 60..hour * 60 + 60).filter(|&minute| is_alive(series, minute));
-            let samples: Vec<_> = minutes.map(|minute| (start + minute * MINUTE, value(series, minute))).collect();
-            if !samples.is_empty() {
-                names.push((format!("series_{series:02}"), samples));
-            }
-        }
-        let labels: Vec<_> = names.iter().map(|(name, _)| [("__name__", name.as_str()), ("job", "blocks")]).collect();
-        let all: Vec<_> = labels.iter().zip(&names).map(|(labels, (_, samples))| Series { labels, samples }).collect();
-        let protocol = if hour % 2 == 0 { Protocol::V1 } else { Protocol::V2 };
-        let answer = body::write(server.address, protocol, &all);
-        assert_eq!(answer.code, 204, "{}", answer.text());
-        for (name, samples) in names {
-            model.entry(name).or_default().extend(samples);
-        }
-    }
-    model
-}
-
-/// Everything that a server has of the job up to a time.
-fn read(address: SocketAddr, until: i64) -> Model {
-    let time = format!("{}", until as f64 / 1000.0);
-    let answer = http::post_form(address, "/api/v1/query", &[("query", "{job=\"blocks\"}[60h]"), ("time", &time)]);
-    assert_eq!(answer.code, 200, "{}", answer.text());
-    let sample = |sample: &Value| {
-        let time = (sample[0].as_f64().expect("a time") * 1000.0).round() as i64;
-        (time, sample[1].as_str().and_then(|text| text.parse().ok()).expect("a value"))
-    };
-    let of_series = |series: &Value| {
-        let name = series["metric"]["__name__"].as_str().expect("a name").to_owned();
-        (name, series["values"].as_array().expect("samples").iter().map(sample).collect())
-    };
-    answer.json()["data"]["result"].as_array().expect("a matrix").iter().map(of_series).collect()
-}
-
-fn before(model: &Model, time: i64) -> Model {
-    let kept = |samples: &[(i64, f64)]| samples.iter().copied().filter(|sample| sample.0 < time).collect::<Vec<_>>();
-    let all = model.iter().map(|(name, samples)| (name.clone(), kept(samples)));
-    all.filter(|(_, samples)| !samples.is_empty()).collect()
-}
-
-fn assert_equal(found: &Model, expected: &Model, what: &str) {
-    let names = |model: &Model| model.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(found), names(expected), "{what}");
-    for (name, samples) in expected {
-        let first = found[name].iter().zip(samples).position(|(a, b)| a != b);
-        assert_eq!((found[name].len(), first), (samples.len(), None), "{what}: {name}");
-    }
-}
-
-fn blocks(server: &Server) -> Vec<Value> {
-    let answer = http::get(server.address, "/api/v1/status/tsdb/blocks");
-    answer.json()["data"]["blocks"].as_array().expect("blocks").clone()
-}
-
-/// Waits until everything that is due is cut and compacted; returns the end of the newest block.
-fn settled(server: &Server, newest: i64) -> i64 {
-    let end = (newest - WINDOW / 2).div_euclid(WINDOW) * WINDOW;
-    eventually("blocks", || {
-        let of_last = blocks(server).last().map(|block| block["maxTime"].as_i64());
-        let answer = http::get(server.address, "/api/v1/status/tsdb/blocks").json();
-        (of_last == Some(Some(end)) && answer["data"]["job"].is_null()).then_some(())
-    });
-    end
-}
-
-fn link_blocks(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
-        let name = entry.file_name().into_string().expect("text");
-        if name.len() != 26 {
-            continue;
-        }
-        let target = to.join(&name);
-        fs::create_dir_all(target.join("chunks")).expect("a folder");
-        for inner in ["meta.json", "index", "tombstones"] {
-            fs::copy(entry.path().join(inner), target.join(inner)).expect("a copy");
-        }
-        for chunk in fs::read_dir(entry.path().join("chunks")).expect("a folder").map(|chunk| chunk.expect("one")) {
-            fs::copy(chunk.path(), target.join("chunks").join(chunk.file_name())).expect("a copy");
-        }
-    }
-}
 
 /// Goal: blocks of a day and a half, with churn, answer as what was written, here, after ends of every kind, and in Prometheus.
 #[test]
@@ -136,13 +18,13 @@ fn windows_become_blocks_that_everybody_reads() {
     let server = Server::start(folder.path(), &args);
     let end = now_ms().div_euclid(HOUR) * HOUR;
     let start = end - 36 * HOUR;
-    let mut model = write_hours(&server, start, 0..30);
+    let mut model = write_hours(server.address, start, 0..30);
     settled(&server, start + 30 * HOUR - MINUTE);
     assert_equal(&read(server.address, end), &model, "head and blocks");
     server.kill();
     let server = Server::start(folder.path(), &args);
     assert_equal(&read(server.address, end), &model, "after kill -9");
-    for (name, samples) in write_hours(&server, start, 30..36) {
+    for (name, samples) in write_hours(server.address, start, 30..36) {
         model.entry(name).or_default().extend(samples);
     }
     let cut = settled(&server, end - MINUTE);
@@ -157,7 +39,7 @@ fn windows_become_blocks_that_everybody_reads() {
     assert!(listed.lines().count() > levels.len(), "{listed}");
     let data = folder.path().join("prometheus-data");
     fs::create_dir(&data).expect("a folder");
-    link_blocks(&folder.path().join("data"), &data);
+    copy_blocks(&folder.path().join("data"), &data);
     let prometheus = peer::prometheus(folder.path(), "global: {}\n");
     assert_equal(&read(prometheus.address, end), &before(&model, cut), "Prometheus on the blocks");
     let server = Server::start(folder.path(), &args);
@@ -212,7 +94,7 @@ fn old_blocks_go_and_new_ones_stay() {
     let server = Server::start(folder.path(), &["--storage.tsdb.retention.time=8h"]);
     let end = now_ms().div_euclid(HOUR) * HOUR;
     let start = end - 20 * HOUR;
-    let model = write_hours(&server, start, 0..20);
+    let model = write_hours(server.address, start, 0..20);
     let cut = settled(&server, end - MINUTE);
     let oldest = eventually("the retention", || {
         let oldest = blocks(&server).first().and_then(|block| block["maxTime"].as_i64());

@@ -2,6 +2,7 @@
 
 mod api;
 mod blocks;
+mod deletion;
 mod harness;
 mod peers;
 mod restart;

@@ -64,9 +64,13 @@ pub(crate) fn node_exporter(folder: &Path) -> Peer {
 
 /// A Prometheus with this configuration.
 pub(crate) fn prometheus(folder: &Path, config: &str) -> Peer {
+    prometheus_with(folder, config, &[])
+}
+
+pub(crate) fn prometheus_with(folder: &Path, config: &str, more: &[&str]) -> Peer {
     let address = loopback();
     fs::write(folder.join("prometheus.yml"), config).expect("a configuration file");
-    let args = [
+    let mut args = vec![
         "--config.file=prometheus.yml".to_owned(),
         "--storage.tsdb.path=prometheus-data".to_owned(),
         "--web.enable-remote-write-receiver".to_owned(),
@@ -74,6 +78,7 @@ pub(crate) fn prometheus(folder: &Path, config: &str) -> Peer {
         "--web.console.libraries=none".to_owned(),
         format!("--web.listen-address={address}"),
     ];
+    args.extend(more.iter().map(|&arg| arg.to_owned()));
     start("prometheus", folder, &args, address, "/-/ready")
 }
 
