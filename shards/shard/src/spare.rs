@@ -72,8 +72,12 @@ impl<R: Runtime> Spares<R> {
 
     /// The waiting segment, or the one that will be when it is filled.
     pub(crate) async fn take(self: &Rc<Self>) -> Result<Spare<R>, FileError> {
-        self.prepare();
-        self.changed.until(|| self.try_take()).await
+        // Again at each change: a segment that was to be used again, and can't be, leaves nothing behind to wait for.
+        let next = || {
+            self.prepare();
+            self.try_take()
+        };
+        self.changed.until(next).await
     }
 
     /// Keeps a superfluous segment for later use, or removes it if it is a small one. `false` if one waits already.
