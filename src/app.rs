@@ -189,6 +189,7 @@ fn start_blocks(shared: &Shared, data_plane: &DataPlane) -> Result<blocks::servi
         key: directory.key,
         retention: shared.flags.retention(),
         look: blocks::service::LOOK,
+        series_per_piece: blocks::service::SERIES_PER_PIECE,
     };
     blocks::service::start(config, data_plane.handle()).map_err(ServeError::Runtime)
 }

@@ -21,9 +21,6 @@ use crate::{
     writer::{NewChunk, PendingBlock},
 };
 
-/// Series between two looks whether to go on.
-const SERIES_PER_LOOK: usize = 1024;
-
 /// What a compaction is made of.
 pub(crate) struct Compactor<'a, R: Runtime> {
     pub(crate) desk: &'a Desk<R>,
@@ -66,7 +63,7 @@ impl<R: Runtime> Compactor<'_, R> {
             merge.put_chunks(&mut pending)?;
             pending.finish_series(&merge.labels).await?;
             done += merge.current.len();
-            if done % SERIES_PER_LOOK < merge.current.len() {
+            if done % self.desk.series_per_piece < merge.current.len() {
                 self.desk.pause(done, series as usize).await?;
             }
         }

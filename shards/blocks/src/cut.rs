@@ -37,9 +37,6 @@ use crate::{
     writer::{NewChunk, PendingBlock},
 };
 
-/// Series that are fetched at once: as many as a shard collects in one slice.
-const SERIES_PER_FETCH: usize = 4096;
-
 /// The window that is due to be cut, if one is: the oldest that has samples, once the head reaches half a window beyond it.
 pub(crate) fn due(oldest: Option<i64>, newest: Option<i64>) -> Option<TimeRange> {
     let start = oldest?.div_euclid(WINDOW_MS).checked_mul(WINDOW_MS)?;
@@ -126,7 +123,7 @@ impl<R: Runtime> Cutter<'_, R> {
             PendingBlock::create(&self.desk.runtime, self.into, self.ulid, sorted.symbols.clone()).await?;
         let mut chunk_files = ChunkMaps { runtime: &self.desk.runtime, data: &self.desk.data, maps: HashMap::new() };
         let mut done = 0;
-        for fetch in sorted.series.chunks(SERIES_PER_FETCH) {
+        for fetch in sorted.series.chunks(self.desk.series_per_piece) {
             self.copy(&sorted, fetch, &mut chunk_files, &mut pending).await?;
             done += fetch.len();
             self.desk.pause(done, sorted.series.len()).await?;

@@ -20,7 +20,7 @@ use crate::{
     block::Block,
     deletion::Deletion,
     error::BlocksError,
-    service::{Service, count, lock},
+    service::{Config, Service, count, lock},
     ulid::Ulid,
 };
 
@@ -51,6 +51,8 @@ pub(crate) struct Desk<R: Runtime> {
     pub(crate) data: PathBuf,
     pub(crate) handle: Handle,
     pub(crate) service: Service,
+    /// Series between two calls of [`Desk::pause`].
+    pub(crate) series_per_piece: usize,
     inbox: RefCell<Receiver<Request>>,
     /// What waits for the job under way.
     waiting: RefCell<VecDeque<Request>>,
@@ -61,10 +63,11 @@ pub(crate) struct Desk<R: Runtime> {
 }
 
 impl<R: Runtime> Desk<R> {
-    pub(crate) fn new(runtime: R, data: PathBuf, handle: Handle, service: Service, inbox: Receiver<Request>) -> Self {
+    pub(crate) fn new(runtime: R, config: Config, handle: Handle, service: Service, inbox: Receiver<Request>) -> Self {
+        let Config { data, series_per_piece, .. } = config;
         let inbox = RefCell::new(inbox);
         let (waiting, noted, attempted) = Default::default();
-        Self { runtime, data, handle, service, inbox, waiting, noted, attempted }
+        Self { runtime, data, handle, service, series_per_piece, inbox, waiting, noted, attempted }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

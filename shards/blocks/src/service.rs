@@ -35,6 +35,8 @@ use crate::{
 
 /// Between two looks whether something is due, unless told otherwise.
 pub const LOOK: Duration = Duration::from_secs(1);
+/// As many series as a shard collects in one slice.
+pub const SERIES_PER_PIECE: usize = 4096;
 /// Lost chunks that are kept by name.
 pub(crate) const LOST_NAMED_MAX: usize = 100;
 /// Requests that may wait for the job under way.
@@ -47,6 +49,8 @@ pub struct Config {
     pub retention: Retention,
     /// Between two looks whether something is due.
     pub look: Duration,
+    /// Series after which a job looks up: whether it is to stop, and whether something is to be deleted.
+    pub series_per_piece: usize,
 }
 
 /// Access to the service, from any thread.
@@ -255,8 +259,9 @@ impl Running {
 /// Serves until it is told to stop. The blocks have been opened.
 pub async fn run<R: Runtime>(runtime: R, config: Config, handle: Handle, service: Service, inbox: Inbox) {
     let ulids = UlidMaker::new(config.key);
-    let desk = Desk::new(runtime, config.data, handle, service, inbox.0);
-    Worker::new(desk, config.look, ulids).run().await;
+    let look = config.look;
+    let desk = Desk::new(runtime, config, handle, service, inbox.0);
+    Worker::new(desk, look, ulids).run().await;
 }
 
 pub(crate) fn count(counter: &AtomicU64) {

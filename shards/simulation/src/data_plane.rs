@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 
-use blocks::{Block, Columns, Damage, Retention, Service, service};
+use blocks::{Block, Columns, Damage, Deletion, Retention, Service, service};
 use codec::gorilla;
 use futures_channel::oneshot;
 use model::{IdentityKey, Labels, Matcher, Sample, SeriesEntry, Timestamp, WriteBatch};
@@ -43,6 +43,7 @@ pub struct DataPlane {
     config: ShardConfig,
     key: IdentityKey,
     clock: FastClock,
+    series_per_piece: usize,
 }
 
 /// Stretches the workload's times.
@@ -82,6 +83,7 @@ impl DataPlane {
             },
             key: IdentityKey::from_bytes(key[..].try_into().expect("as many bytes as a key has")),
             clock: FastClock { speed: *random.pick(&[1, 60, 120]) },
+            series_per_piece: *random.pick(&[1, 5, 30, service::SERIES_PER_PIECE]),
         }
     }
 }
@@ -121,12 +123,20 @@ impl System for DataPlane {
         let (service, inbox) = Service::new(Retention::default());
         let (sender, blocks_opened) = oneshot::channel();
         let runtime = process.new_thread();
-        runtime.spawn(run_blocks(runtime.clone(), self.key, handle.clone(), service.clone(), inbox, sender));
+        let config = service::Config {
+            data: DATA.into(),
+            key: self.key,
+            retention: service.retention(),
+            look: LOOK,
+            series_per_piece: self.series_per_piece,
+        };
+        runtime.spawn(run_blocks(runtime.clone(), config, handle.clone(), service.clone(), inbox, sender));
         let mut repairs = blocks_opened.await.map_err(|_| "the thread of the blocks is gone".to_owned())??;
         for opened in opening {
             repairs.extend(opened.await.map_err(|_| "a shard's thread is gone".to_owned())??);
         }
-        let client = Connection { handle, service, disk: process.disk.clone(), clock: self.clock };
+        let runtime = process.new_thread();
+        let client = Connection { handle, service, runtime, disk: process.disk.clone(), clock: self.clock };
         Ok(Started { client, repairs })
     }
 
@@ -160,7 +170,7 @@ async fn run_shard(
 /// The thread of the blocks: open them, let requests to the shards in, serve.
 async fn run_blocks(
     runtime: SimRuntime,
-    key: IdentityKey,
+    config: service::Config,
     handle: Handle,
     service: Service,
     inbox: service::Inbox,
@@ -171,7 +181,6 @@ async fn run_blocks(
             handle.shared().admit(service.blocks.current().cut_before);
             let damaged = damaged.iter().map(|(path, error)| format!("{} at 0: {error}", path.display()));
             drop(opened.send(Ok(damaged.collect())));
-            let config = service::Config { data: DATA.into(), key, retention: service.retention(), look: LOOK };
             service::run(runtime, config, handle, service, inbox).await;
         }
         Err(error) => drop(opened.send(Err(error.to_string()))),
@@ -236,8 +245,43 @@ impl WriteBatch for Batch {
 pub struct Connection {
     handle: Handle,
     service: Service,
+    runtime: SimRuntime,
     disk: SimDisk,
     clock: FastClock,
+}
+
+impl Connection {
+    fn matchers(selection: &Selection) -> Arc<[Matcher]> {
+        selection.label.iter().map(|(name, value)| Matcher::equal(name.clone(), value.clone())).collect()
+    }
+
+    fn range(&self, selection: &Selection) -> TimeRange {
+        TimeRange { min_time: self.clock.stored(selection.from), max_time: self.clock.stored(selection.to) }
+    }
+
+    fn answer(&self, found: Found, damage: Vec<String>, provisional: bool) -> ReadAnswer {
+        let sample =
+            |(time, bits)| Sample { time: Timestamp(self.clock.of_workload(time)), value: f64::from_bits(bits) };
+        let series = found.into_iter().map(|(labels, samples)| (labels, samples.into_iter().map(sample).collect()));
+        ReadAnswer { series: series.collect(), damage, provisional }
+    }
+
+    /// Reads a snapshot as one would that was started on it.
+    async fn read_snapshot(&self, path: &Path) -> Result<(Found, Vec<String>), String> {
+        let (restored, _) = Service::new(Retention::default());
+        let damaged = service::open(&self.runtime, path, &restored).await.map_err(|error| error.to_string())?;
+        let mut damage: Vec<String> =
+            damaged.iter().map(|(path, error)| format!("{}: {error}", path.display())).collect();
+        let range = TimeRange { min_time: i64::MIN, max_time: i64::MAX };
+        let mut found = Found::new();
+        for block in &restored.blocks.current().blocks {
+            let mut tell = |error: Damage| damage.push(error.to_string());
+            if let Err(error) = read_block(block, &[], range, &mut found, &mut tell) {
+                tell(error);
+            }
+        }
+        Ok((found, damage))
+    }
 }
 
 impl Client for Connection {
@@ -254,10 +298,7 @@ impl Client for Connection {
 
     /// First the shards, then the set of blocks: what is cut in between is in both, and left out of the shards' part.
     async fn read(&self, selection: &Selection) -> Result<ReadAnswer, String> {
-        let matchers: Arc<[Matcher]> =
-            selection.label.iter().map(|(name, value)| Matcher::equal(name.clone(), value.clone())).collect();
-        let (min_time, max_time) = (self.clock.stored(selection.from), self.clock.stored(selection.to));
-        let range = TimeRange { min_time, max_time };
+        let (matchers, range) = (Self::matchers(selection), self.range(selection));
         let selected = self.handle.select(matchers.clone(), range, Wanted::Samples, SELECTION_BYTES_MAX);
         let selected = selected.await.map_err(|refusal| refusal.to_string())?;
         let stats = self.handle.stats().await.map_err(|refusal| refusal.to_string())?;
@@ -270,7 +311,7 @@ impl Client for Connection {
                 tell(error);
             }
         }
-        let of_head = TimeRange { min_time: min_time.max(set.cut_before.unwrap_or(i64::MIN)), max_time };
+        let of_head = TimeRange { min_time: range.min_time.max(set.cut_before.unwrap_or(i64::MIN)), ..range };
         let mut reader = ChunkReader { disk: &self.disk, open: BTreeMap::new(), damage };
         for (shard, selected) in selected.iter().enumerate() {
             for position in 0..selected.series.len() {
@@ -279,12 +320,29 @@ impl Client for Connection {
                 }
             }
         }
-        let sample =
-            |(time, bits)| Sample { time: Timestamp(self.clock.of_workload(time)), value: f64::from_bits(bits) };
-        let series = found.into_iter().map(|(labels, samples)| (labels, samples.into_iter().map(sample).collect()));
         // A shard that can't write shows what it could not make durable, and says that it is in trouble.
         let provisional = stats.iter().any(|stats| stats.fenced || stats.stalled);
-        Ok(ReadAnswer { series: series.collect(), damage: reader.damage, provisional })
+        Ok(self.answer(found, reader.damage, provisional))
+    }
+
+    async fn delete(&self, selection: &Selection) -> Result<(), String> {
+        let deletion = Deletion { match_sets: vec![Self::matchers(selection)], range: self.range(selection) };
+        self.service.delete(deletion).await.map_err(|error| error.to_string())
+    }
+
+    async fn clean(&self) -> Result<(), String> {
+        self.service.clean_tombstones().await.map_err(|error| error.to_string())
+    }
+
+    async fn snapshot(&self) -> Result<ReadAnswer, String> {
+        let text = |error: io::Error| error.to_string();
+        let name =
+            self.service.snapshot("20260101T000000Z".to_owned(), false).await.map_err(|error| error.to_string())?;
+        let path = Path::new(DATA).join("snapshots").join(name);
+        let read = self.read_snapshot(&path).await;
+        remove_all(&self.disk, &path).await.map_err(text)?;
+        let (found, damage) = read?;
+        Ok(self.answer(found, damage, false))
     }
 
     async fn stop(&self) {
@@ -292,6 +350,19 @@ impl Client for Connection {
         // A shard that can't make its last writes durable says so; the process ends either way.
         drop(self.handle.shutdown().await);
     }
+}
+
+/// Removes a folder with what is in it.
+async fn remove_all(disk: &SimDisk, path: &Path) -> io::Result<()> {
+    for name in disk.list(path).await? {
+        let path = path.join(name);
+        if disk.list(&path).await.is_ok() {
+            Box::pin(remove_all(disk, &path)).await?;
+        } else {
+            disk.remove(&path).await?;
+        }
+    }
+    disk.remove_directory(path).await
 }
 
 type Found = BTreeMap<Labels, Vec<(i64, u64)>>;

@@ -9,12 +9,13 @@ use simulation::{
     toy::Toy,
 };
 
-const USAGE: &str = "usage: simulation [--seeds COUNT] [--from SEED] [--once] [--tell] [--keep-going] [--lie durable-writes|directory-sync] [--toy]
+const USAGE: &str = "usage: simulation [--seeds COUNT] [--from SEED] [--once] [--tell] [--keep-going] [--no-errands] [--lie durable-writes|directory-sync] [--toy]
   --seeds  how many seeds to run, 100 if not given
   --from   the first of them, 0 if not given
   --once   run each seed once instead of twice: half the time, no proof of determinism
   --tell   tell the story on standard error
   --keep-going  name every seed that fails instead of the first only
+  --no-errands  nobody deletes anything or makes snapshots
   --lie    let the disk break a promise: the run is to fail, or the oracle is blind
   --toy    run the simulator's own toy store instead of the shards";
 
@@ -48,6 +49,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--once" => arguments.once = true,
             "--toy" => arguments.toy = true,
             "--keep-going" => arguments.keep_going = true,
+            "--no-errands" => arguments.options.no_errands = true,
             "--tell" => arguments.options.aloud = true,
             "--lie" => arguments.options.lies = lies(&value()?)?,
             _ => return Err(format!("unknown argument {word}")),
@@ -121,6 +123,8 @@ struct Total {
     reads: u64,
     errors: u64,
     lost_to_rot: u64,
+    deletions: u64,
+    deleted: u64,
 }
 
 impl Total {
@@ -133,16 +137,19 @@ impl Total {
         self.reads += report.oracle.reads;
         self.errors += report.disk.errors_injected + report.disk.refused_for_space;
         self.lost_to_rot += report.oracle.lost_to_rot;
+        self.deletions += report.oracle.deletions_done;
+        self.deleted += report.oracle.samples_deleted;
     }
 }
 
 impl std::fmt::Display for Total {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { lives, steps, requests, samples, rejected, reads, errors, lost_to_rot } = self;
+        let Self { lives, steps, requests, samples, rejected, reads, errors, lost_to_rot, deletions, deleted } = self;
         write!(
             f,
             "{lives} lives, {steps} steps, {requests} requests with {samples} samples acknowledged, {rejected} rejected, \
-             {reads} reads, {errors} disk errors, {lost_to_rot} samples lost to rot by name"
+             {reads} reads, {deletions} deletions of {deleted} samples, {errors} disk errors, {lost_to_rot} samples lost to rot by \
+             name"
         )
     }
 }

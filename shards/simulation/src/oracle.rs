@@ -6,7 +6,8 @@
 //! - nothing is read that was not sent, no time twice, none out of order, no series twice, none with other bits;
 //! - what was rejected for certain, or was not there after a restart, does not come later unless it is sent again;
 //! - the counts of an answer: no good sample rejected, no bad one accepted;
-//! - where promised: parts of requests are whole or absent, and what was seen stays.
+//! - where promised: parts of requests are whole or absent, and what was seen stays;
+//! - what was there before a deletion that succeeded is in no read that starts after it, whatever is sent again.
 //!
 //! Not judged: which of several concurrent writers of a series wins, as long as one does; reads' order of series; speed.
 
@@ -17,7 +18,10 @@ use std::{
 
 use model::{Labels, Sample};
 
+use self::deletion::OpenDeletion;
 use crate::system::{Promises, ReadAnswer, Request, Selection};
+
+mod deletion;
 
 pub struct Oracle {
     promises: Promises,
@@ -29,6 +33,9 @@ pub struct Oracle {
     /// Sent and not known to be settled, by number of the send.
     open: BTreeMap<u64, OpenSend>,
     partials: Vec<Partial>,
+    last_deletion: u64,
+    /// Asked for and not known to be done, by number.
+    deletions: BTreeMap<u64, OpenDeletion>,
     newest_time_sent: i64,
     /// The wall clock jumped, so any sample may be called too far in the future.
     clock_jumped: bool,
@@ -42,6 +49,8 @@ pub struct OracleCounts {
     pub samples_rejected: u64,
     pub reads: u64,
     pub samples_read: u64,
+    pub deletions_done: u64,
+    pub samples_deleted: u64,
     /// Acknowledged samples that rot took, as far as damage was reported.
     pub lost_to_rot: u64,
 }
@@ -50,12 +59,20 @@ struct Series {
     labels: Labels,
     shard: usize,
     times: BTreeMap<i64, Entry>,
+    /// When the last deletion that reaches the series was done.
+    deleted_at: u64,
+    /// Up to here a store may know a sample as there that it does not show.
+    shadow: i64,
+    /// Times whose sample was deleted, with the moment since when it must not be seen.
+    gone: BTreeMap<i64, u64>,
 }
 
 #[derive(Default)]
 struct Entry {
     candidates: Vec<Candidate>,
     certain: Option<Certain>,
+    /// It was certain when a deletion was asked for that is not known to be done.
+    condemned: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -120,10 +137,7 @@ pub type Verdict = Result<(), String>;
 impl Oracle {
     /// An oracle over the workload's series; `shard_of` says who owns which.
     pub fn new(promises: Promises, pool: &[Labels], shard_of: impl Fn(&Labels) -> usize) -> Self {
-        let series = pool
-            .iter()
-            .map(|labels| Series { labels: labels.clone(), shard: shard_of(labels), times: BTreeMap::new() })
-            .collect();
+        let series = pool.iter().map(|labels| Series::new(labels.clone(), shard_of(labels))).collect();
         let by_labels = pool.iter().cloned().zip(0..).collect();
         Self {
             promises,
@@ -133,6 +147,8 @@ impl Oracle {
             last_send: SETTLED,
             open: BTreeMap::new(),
             partials: Vec::new(),
+            last_deletion: 0,
+            deletions: BTreeMap::new(),
             newest_time_sent: i64::MIN,
             clock_jumped: false,
             counts: OracleCounts::default(),
@@ -158,6 +174,7 @@ impl Oracle {
                 .entry(sample.time.0)
                 .or_default()
                 .add(sample.value.to_bits(), self.last_send);
+            self.shade(index, sample.time.0);
         }
         self.open.insert(self.last_send, OpenSend { request: Rc::clone(request), forecast });
         self.last_send
@@ -218,6 +235,7 @@ impl Oracle {
             let index = index as u32;
             let samples = seen.get(&index).copied().unwrap_or_default();
             series.check_samples(samples, selection)?;
+            series.check_gone(samples, began)?;
             if let Some((missing, why)) = series.missing(samples, selection, began).next() {
                 return Err(format!(
                     "sample lost that was {why}: {} at {missing}, shard {}",
@@ -230,8 +248,9 @@ impl Oracle {
         }
         self.counts.samples_read += seen.values().map(|samples| samples.len() as u64).sum::<u64>();
         if self.promises.visible_is_durable && !answer.provisional {
+            let seen = seen.iter().flat_map(|(&index, samples)| samples.iter().map(move |&sample| (index, sample)));
             let seen: Vec<(u32, Sample)> =
-                seen.iter().flat_map(|(&index, samples)| samples.iter().map(move |&sample| (index, sample))).collect();
+                seen.filter(|(index, sample)| self.stays(*index, sample.time.0, began)).collect();
             self.moment += 1;
             seen.into_iter().try_for_each(|(index, sample)| self.make_certain(index, sample, Why::Seen))?;
         }
@@ -254,6 +273,7 @@ impl Oracle {
             seen.into_iter().map(|(index, samples)| (index, samples.to_vec())).collect();
         self.partials.clear();
         self.open.clear();
+        self.deletions.clear();
         self.moment += 1;
         for (index, series) in self.series.iter_mut().enumerate() {
             let samples = seen.get(&(index as u32)).map_or(&[][..], |samples| samples);
@@ -274,6 +294,8 @@ impl Oracle {
             for time in missing {
                 series.times.remove(&time);
             }
+            // What says that they were deleted may have rotted away.
+            series.gone.retain(|&time, _| samples.binary_search_by_key(&time, |sample| sample.time.0).is_err());
         }
         // Half of a part may have rotted away.
         self.open.clear();
@@ -311,7 +333,9 @@ impl Oracle {
         match there {
             Some(there) if there.bits != bits => Forecast::MustReject,
             Some(_) if self.promises.retry_is_success => Forecast::MustAccept,
-            None if newer && !tried && self.promises.in_order_only => Forecast::MustReject,
+            None if newer && !tried && sample.time.0 > series.shadow && self.promises.in_order_only => {
+                Forecast::MustReject
+            }
             _ => Forecast::Open,
         }
     }
@@ -327,6 +351,7 @@ impl Oracle {
                 || own.get(&time).is_some_and(|values| values.iter().any(|&value| value != bits));
             may_reject.push(match forecast {
                 Forecast::MustReject => true,
+                _ if time <= self.series[index as usize].shadow => true,
                 Forecast::MustAccept => self.out_of_bounds(time),
                 Forecast::Open => own_reason || self.others_reason(send, index, time, bits),
             });
@@ -356,6 +381,10 @@ impl Oracle {
     fn make_certain(&mut self, index: u32, sample: Sample, why: Why) -> Verdict {
         let since = self.moment;
         let series = &mut self.series[index as usize];
+        // It may be a repetition of what was deleted.
+        if why == Why::Acknowledged && sample.time.0 <= series.shadow {
+            return Ok(());
+        }
         let entry = series.times.entry(sample.time.0).or_default();
         let bits = sample.value.to_bits();
         match entry.certain {
@@ -415,7 +444,11 @@ impl Oracle {
     }
 
     fn check_partials(&self, seen: &BTreeMap<u32, &[Sample]>) -> Verdict {
+        let may_be_deleted = |(index, sample): &(u32, Sample)| sample.time.0 <= self.series[*index as usize].shadow;
         for Partial { samples, accepted } in &self.partials {
+            if samples.iter().any(may_be_deleted) {
+                continue;
+            }
             let there = |(index, sample): &&(u32, Sample)| seen.get(index).is_some_and(|have| contains(have, *sample));
             let count = samples.iter().filter(there).count();
             if count < *accepted {
@@ -441,6 +474,10 @@ impl Oracle {
 }
 
 impl Series {
+    fn new(labels: Labels, shard: usize) -> Self {
+        Self { labels, shard, times: BTreeMap::new(), deleted_at: 0, shadow: i64::MIN, gone: BTreeMap::new() }
+    }
+
     /// Order, uniqueness, origin and bits of what was read.
     fn check_samples(&self, samples: &[Sample], selection: &Selection) -> Verdict {
         let fault = |what: &str, sample: Sample| {
@@ -504,6 +541,7 @@ impl Entry {
         Self {
             candidates: vec![Candidate { bits, first_send: SETTLED, last_send: SETTLED }],
             certain: Some(Certain { bits, since, why: Why::Seen }),
+            condemned: false,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     process::Process,
     random::Random,
     system::{Answer, Client, ReadAnswer, Request, Selection, Started, System},
-    workload::{self, Workload},
+    workload::{self, Errand, Workload},
     world::{MILLISECOND, Nanos, SECOND, Stalls, Step, World},
 };
 
@@ -32,6 +32,8 @@ pub struct Options {
     pub lies: Lies,
     /// No weather but this: the disk's change of this number fails.
     pub fail_change: Option<u64>,
+    /// Nobody deletes anything or makes snapshots.
+    pub no_errands: bool,
     /// Tells the story on standard error.
     pub aloud: bool,
 }
@@ -220,6 +222,8 @@ impl<S: System> Story<S> {
             full_disks: self.plan.weather && !last && self.chance(30),
             storms: self.plan.weather && !last && self.chance(30),
             random: Rc::new(RefCell::new(self.random.borrow_mut().fork())),
+            errands: !self.plan.options.no_errands,
+            sound: !self.plan.rot,
             outside: Process::new(&self.world, &self.disk),
             current: Rc::default(),
             failure: Rc::default(),
@@ -279,6 +283,9 @@ struct Life<S: System> {
     full_disks: bool,
     /// Now and then nothing can be written for a while.
     storms: bool,
+    errands: bool,
+    /// Nothing rots.
+    sound: bool,
     random: Rc<RefCell<Random>>,
     /// Where driver, clients and weather run; it dies with the life, and with it all answers on their way.
     outside: Process,
@@ -301,6 +308,8 @@ impl<S: System> Clone for Life<S> {
             clock_jumps: self.clock_jumps,
             full_disks: self.full_disks,
             storms: self.storms,
+            errands: self.errands,
+            sound: self.sound,
             random: Rc::clone(&self.random),
             outside: self.outside.clone(),
             current: Rc::clone(&self.current),
@@ -405,6 +414,14 @@ impl<S: System> Life<S> {
         for _ in 0..self.requests {
             let pause = workload.borrow_mut().pause();
             self.world.sleep(Duration::from_nanos(pause)).await;
+            if self.errands {
+                let errand = workload.borrow_mut().errand();
+                if let Some(errand) = errand {
+                    // What a system in trouble can't do may be done later.
+                    drop(self.run_errand(client, &errand).await?);
+                    continue;
+                }
+            }
             let wants_read = workload.borrow_mut().wants_read();
             if wants_read {
                 let selection = workload.borrow_mut().selection();
@@ -473,6 +490,63 @@ impl<S: System> Life<S> {
         }
     }
 
+    /// Returns whether it was done.
+    async fn run_errand(&self, client: &S::Client, errand: &Errand) -> Result<Result<(), String>, String> {
+        self.world.say(|| format!("errand: {errand:?}"));
+        let done = match errand {
+            Errand::Delete(selection) => self.delete_once(client, selection).await?,
+            Errand::Clean => client.clean().await,
+            Errand::Snapshot => self.take_snapshot(client).await?,
+        };
+        self.world.say(|| format!("errand {errand:?} is done: {done:?}"));
+        Ok(done)
+    }
+
+    async fn delete_once(&self, client: &S::Client, selection: &Selection) -> Result<Result<(), String>, String> {
+        let deletion = self.oracle.borrow_mut().deleting(selection);
+        let patience = self.patience();
+        match within(&self.world, patience, client.delete(selection)).await {
+            Some(Ok(())) => {
+                self.oracle.borrow_mut().deleted(deletion)?;
+                Ok(Ok(()))
+            }
+            Some(Err(error)) => Ok(Err(error)),
+            None => Ok(Err("no patience".to_owned())),
+        }
+    }
+
+    /// A snapshot shows what a read might have that took as long. What it shows is not promised to be there for ever.
+    async fn take_snapshot(&self, client: &S::Client) -> Result<Result<(), String>, String> {
+        /// A request's part may be in it in part, where it reaches over a window's border.
+        const ALL: Selection = Selection { label: None, from: i64::MIN + 1, to: i64::MAX };
+        let began = self.oracle.borrow().reading();
+        match client.snapshot().await {
+            Ok(answer) if answer.damage.is_empty() => {
+                let answer = ReadAnswer { provisional: true, ..answer };
+                self.oracle
+                    .borrow_mut()
+                    .check_read(began, &ALL, &answer)
+                    .map_err(|error| format!("snapshot: {error}"))?;
+                Ok(Ok(()))
+            }
+            Ok(answer) => Ok(Err(format!("damage {:?}", answer.damage))),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// In the last life, on a healthy disk: what is asked for is done.
+    async fn prove_errands(&self, client: &S::Client) -> Result<(), String> {
+        let to_delete = self.clients[0].borrow_mut().to_delete();
+        for errand in [Errand::Delete(to_delete), Errand::Clean, Errand::Snapshot] {
+            if let Err(error) = self.run_errand(client, &errand).await?
+                && self.sound
+            {
+                return Err(format!("a healthy system answers {error:?} to {errand:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// In the last life, on a healthy disk: every client's pending request and a fresh one must be accepted in time.
     async fn prove_alive(&self, client: &S::Client) -> Result<(), String> {
         let bound = self.system.promises().bounds.answer_ms * MILLISECOND;
@@ -489,6 +563,9 @@ impl<S: System> Life<S> {
                     None => return Err(format!("no answer from a healthy system in {} ms", bound / MILLISECOND)),
                 }
             }
+        }
+        if self.errands {
+            self.prove_errands(client).await?;
         }
         let began = self.oracle.borrow().reading();
         let answer = self.read_persistently(client).await?;

@@ -32,6 +32,15 @@ pub trait Client: Clone + 'static {
 
     fn read(&self, selection: &Selection) -> impl Future<Output = Result<ReadAnswer, String>>;
 
+    /// Deletes what is selected. An error may leave it done in part, or be followed by it being done.
+    fn delete(&self, selection: &Selection) -> impl Future<Output = Result<(), String>>;
+
+    /// Writes anew what holds deleted samples. An error changes nothing that a read shows.
+    fn clean(&self) -> impl Future<Output = Result<(), String>>;
+
+    /// Makes a copy of everything and reads it, as from a system started on it; the copy is removed.
+    fn snapshot(&self) -> impl Future<Output = Result<ReadAnswer, String>>;
+
     /// Stops in good order; afterwards the process is ended.
     fn stop(&self) -> impl Future<Output = ()>;
 }

@@ -56,12 +56,22 @@ pub enum Bug {
     LastWins,
     /// Calls every thirtieth sample bad.
     Moody,
+    /// Deletes from memory alone.
+    ForgetfulDeletion,
+    /// Deletes from some shards.
+    FirstShardDeletes,
+    /// Deletes a little more than it was asked for.
+    GreedyDeletion,
+    /// A deletion takes what comes after it, too.
+    EndlessDeletion,
+    /// What was deleted comes back when it is sent again.
+    DeletedComesBack,
     /// Takes longer than it may once in a while, and does not answer at all.
     Mute,
 }
 
 impl Bug {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::EarlyAnswer,
         Self::FirstShardOnly,
         Self::UnsyncedNames,
@@ -75,6 +85,11 @@ impl Bug {
         Self::NoOrder,
         Self::LastWins,
         Self::Moody,
+        Self::ForgetfulDeletion,
+        Self::FirstShardDeletes,
+        Self::GreedyDeletion,
+        Self::EndlessDeletion,
+        Self::DeletedComesBack,
         Self::Mute,
     ];
 }
@@ -95,13 +110,27 @@ pub struct ToyClient {
 enum Message {
     Append(Part, oneshot::Sender<Result<(usize, usize), String>>),
     Read(Selection, oneshot::Sender<Vec<(Labels, Vec<Sample>)>>),
+    Delete(Selection, oneshot::Sender<Result<(), String>>),
 }
 
-/// The series of a request that one shard owns.
+/// The series of a request that one shard owns, or those that a deletion reaches, with what it takes.
 type Part = Vec<RequestSeries>;
 
-/// Samples by series and time, as bits.
-type Memory = BTreeMap<Labels, BTreeMap<i64, u64>>;
+/// Samples by series and time, as bits; what is deleted stays, and is not shown.
+type Memory = BTreeMap<Labels, BTreeMap<i64, Kept>>;
+
+/// What a frame of the log says of its samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Appended,
+    Deleted,
+}
+
+#[derive(Clone, Copy)]
+struct Kept {
+    bits: u64,
+    deleted: bool,
+}
 
 impl System for Toy {
     type Client = ToyClient;
@@ -196,6 +225,24 @@ impl Client for ToyClient {
         Ok(ReadAnswer { series, damage: Vec::new(), provisional: false })
     }
 
+    async fn delete(&self, selection: &Selection) -> Result<(), String> {
+        let shards = if self.bug == Some(Bug::FirstShardDeletes) { &self.shards[..1] } else { &self.shards[..] };
+        for shard in shards {
+            let (sender, answer) = oneshot::channel();
+            shard.send(Message::Delete(selection.clone(), sender)).await.map_err(|_| "gone".to_owned())?;
+            answer.await.map_err(|_| "gone".to_owned())??;
+        }
+        Ok(())
+    }
+
+    async fn clean(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn snapshot(&self) -> Result<ReadAnswer, String> {
+        self.read(&Selection::EVERYTHING).await
+    }
+
     async fn stop(&self) {}
 }
 
@@ -207,15 +254,20 @@ struct Shard {
     fenced: bool,
     bug: Option<Bug>,
     appends: u64,
+    /// For [`Bug::EndlessDeletion`].
+    deletions: Vec<Selection>,
 }
 
 impl Shard {
     async fn open(runtime: SimRuntime, number: usize, bug: Option<Bug>) -> io::Result<(Self, Vec<String>)> {
         let directory = PathBuf::from(format!("/data/shard-{number}"));
         let mut memory = Memory::new();
-        let mut take = |part: Part| part.iter().for_each(|series| keep(&mut memory, series, bug));
+        let mut take = |change, part: Part| match change {
+            Change::Appended => part.iter().for_each(|series| keep(&mut memory, series, bug)),
+            Change::Deleted => part.iter().for_each(|series| hide(&mut memory, series, bug)),
+        };
         let (log, repairs) = Log::recover(runtime.disk().clone(), &directory, bug, &mut take).await?;
-        Ok((Self { runtime, log, memory, fenced: false, bug, appends: 0 }, repairs))
+        Ok((Self { runtime, log, memory, fenced: false, bug, appends: 0, deletions: Vec::new() }, repairs))
     }
 
     async fn serve(mut self, mut mailbox: Receiver<Message>) {
@@ -226,6 +278,7 @@ impl Shard {
                     // Who asked may have gone away in the meantime.
                     Message::Append(part, answer) => self.append(part, answer).await,
                     Message::Read(selection, answer) => drop(answer.send(self.read(&selection))),
+                    Message::Delete(selection, answer) => drop(answer.send(self.delete(selection).await)),
                 }
             }
         }
@@ -250,6 +303,10 @@ impl Shard {
         let result = self.make_durable(&good).await;
         if result.is_ok() {
             good.iter().for_each(|series| keep(&mut self.memory, series, self.bug));
+            for selection in std::mem::take(&mut self.deletions) {
+                selected(&self.memory, &selection).iter().for_each(|series| hide(&mut self.memory, series, self.bug));
+                self.deletions.push(selection);
+            }
         }
         if let Some(answer) = answer {
             drop(answer.send(result.map(|()| outcome).map_err(|error| error.to_string())));
@@ -259,15 +316,33 @@ impl Shard {
     async fn make_durable(&mut self, part: &Part) -> io::Result<()> {
         if self.bug == Some(Bug::FramePerSeries) {
             for series in part {
-                self.log_part(std::slice::from_ref(series)).await?;
+                self.log_part(Change::Appended, std::slice::from_ref(series)).await?;
             }
             return Ok(());
         }
-        if part.is_empty() { Ok(()) } else { self.log_part(part).await }
+        if part.is_empty() { Ok(()) } else { self.log_part(Change::Appended, part).await }
     }
 
-    async fn log_part(&mut self, part: &[RequestSeries]) -> io::Result<()> {
-        let result = self.log.append(part).await;
+    async fn delete(&mut self, mut selection: Selection) -> Result<(), String> {
+        if self.fenced {
+            return Err("fenced after a failed write".to_owned());
+        }
+        if self.bug == Some(Bug::GreedyDeletion) {
+            selection.from = selection.from.saturating_sub(10_000);
+        }
+        let part = selected(&self.memory, &selection);
+        if self.bug != Some(Bug::ForgetfulDeletion) && !part.is_empty() {
+            self.log_part(Change::Deleted, &part).await.map_err(|error| error.to_string())?;
+        }
+        part.iter().for_each(|series| hide(&mut self.memory, series, self.bug));
+        if self.bug == Some(Bug::EndlessDeletion) {
+            self.deletions.push(selection);
+        }
+        Ok(())
+    }
+
+    async fn log_part(&mut self, change: Change, part: &[RequestSeries]) -> io::Result<()> {
+        let result = self.log.append(change, part).await;
         // Without room nothing was written, and there may be room soon. Any other failure may have left the frame on the disk.
         if let Err(error) = &result {
             self.fenced |= error.kind() != io::ErrorKind::StorageFull && self.bug != Some(Bug::NoFence);
@@ -282,11 +357,11 @@ impl Shard {
         let mut good = Part::new();
         for mut series in part {
             let have = self.memory.get(&series.labels);
-            let last = have.and_then(|have| have.last_key_value()).map(|(&time, &bits)| (time, bits));
+            let last = have.and_then(|have| have.last_key_value()).map(|(&time, kept)| (time, kept.bits));
             let last = newest.entry(series.labels.clone()).or_insert(last.unwrap_or((i64::MIN, 0)));
             series.samples.retain(|sample| {
                 let (time, bits) = (sample.time.0, sample.value.to_bits());
-                let there = have.and_then(|have| have.get(&time)).copied();
+                let there = have.and_then(|have| have.get(&time)).map(|kept| kept.bits);
                 let retried = there == Some(bits) || *last == (time, bits);
                 let fits = match self.bug {
                     Some(Bug::NoOrder) => there.is_none() && last.0 != time,
@@ -309,14 +384,32 @@ impl Shard {
     }
 
     fn read(&self, selection: &Selection) -> Vec<(Labels, Vec<Sample>)> {
-        let selected = self.memory.iter().filter(|(labels, _)| selection.matches(labels));
-        selected.map(|(labels, samples)| (labels.clone(), samples_between(samples, selection))).collect()
+        let selected = selected(&self.memory, selection).into_iter();
+        selected.map(|series| (series.labels, series.samples)).collect()
     }
 }
 
-fn samples_between(samples: &BTreeMap<i64, u64>, selection: &Selection) -> Vec<Sample> {
-    let range = samples.range(selection.from..=selection.to);
-    range.map(|(&time, &bits)| Sample { time: Timestamp(time), value: f64::from_bits(bits) }).collect()
+/// What is shown of what is selected, by series.
+fn selected(memory: &Memory, selection: &Selection) -> Part {
+    let of_series = |samples: &BTreeMap<i64, Kept>| -> Vec<Sample> {
+        let shown = samples.range(selection.from..=selection.to).filter(|(_, kept)| !kept.deleted);
+        shown.map(|(&time, kept)| Sample { time: Timestamp(time), value: f64::from_bits(kept.bits) }).collect()
+    };
+    let series = memory.iter().filter(|(labels, _)| selection.matches(labels));
+    let series =
+        series.map(|(labels, samples)| RequestSeries { index: 0, labels: labels.clone(), samples: of_series(samples) });
+    series.filter(|series| !series.samples.is_empty()).collect()
+}
+
+fn hide(memory: &mut Memory, series: &RequestSeries, bug: Option<Bug>) {
+    let Some(have) = memory.get_mut(&series.labels) else { return };
+    for sample in &series.samples {
+        if bug == Some(Bug::DeletedComesBack) {
+            have.remove(&sample.time.0);
+        } else if let Some(kept) = have.get_mut(&sample.time.0) {
+            kept.deleted = true;
+        }
+    }
 }
 
 fn keep(memory: &mut Memory, series: &RequestSeries, bug: Option<Bug>) {
@@ -324,10 +417,11 @@ fn keep(memory: &mut Memory, series: &RequestSeries, bug: Option<Bug>) {
     for sample in &series.samples {
         let odd = sample.value.is_nan() && bug == Some(Bug::OneNan);
         let bits = if odd { f64::NAN.to_bits() } else { sample.value.to_bits() };
+        let kept = Kept { bits, deleted: false };
         match bug {
-            Some(Bug::LastWins) => drop(have.insert(sample.time.0, bits)),
+            Some(Bug::LastWins) => drop(have.insert(sample.time.0, kept)),
             // A frame that failed and was written again may stand in two segments.
-            _ => drop(have.entry(sample.time.0).or_insert(bits)),
+            _ => drop(have.entry(sample.time.0).or_insert(kept)),
         }
     }
 }

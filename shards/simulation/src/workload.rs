@@ -33,6 +33,8 @@ pub fn pool(series: u32) -> Vec<Labels> {
 /// One client: which series it writes, how far each has come, and what it may send again.
 pub struct Workload {
     random: Random,
+    /// Its own, so that a story without errands is the same with them left out.
+    errands: Random,
     series: Vec<Cursor>,
     /// Requests of late that were acknowledged or given up, to be sent again or contradicted.
     done: Vec<Rc<Request>>,
@@ -40,6 +42,14 @@ pub struct Workload {
     unanswered: Option<Rc<Request>>,
     /// Given up just now: nobody knows what became of it.
     given_up: Option<Rc<Request>>,
+}
+
+/// What an operator does once in a while.
+#[derive(Clone, Debug)]
+pub enum Errand {
+    Delete(Selection),
+    Clean,
+    Snapshot,
 }
 
 struct Cursor {
@@ -65,7 +75,8 @@ impl Workload {
             value: 0.0,
         });
         let series = series.collect();
-        Self { random, series, done: Vec::new(), unanswered: None, given_up: None }
+        let errands = random.clone().fork();
+        Self { random, errands, series, done: Vec::new(), unanswered: None, given_up: None }
     }
 
     /// The next request: what was not acknowledged, or a new one of some kind.
@@ -123,6 +134,10 @@ impl Workload {
         if self.random.percent(40) {
             return Selection::EVERYTHING;
         }
+        self.part()
+    }
+
+    fn part(&mut self) -> Selection {
         let cursor = &self.series[self.random.index(self.series.len())];
         let labels: Vec<_> = cursor.labels.iter().collect();
         let label = self.random.percent(80).then(|| {
@@ -132,6 +147,30 @@ impl Workload {
         let span = self.random.skewed(23) as i64;
         let from = cursor.next_ms - span - self.random.skewed(20) as i64;
         Selection { label, from, to: from + span }
+    }
+
+    /// What to do instead of writing or reading.
+    pub fn errand(&mut self) -> Option<Errand> {
+        match self.errands.below(100) {
+            0..4 => Some(Errand::Delete(self.to_delete())),
+            4 => Some(Errand::Clean),
+            5..7 => Some(Errand::Snapshot),
+            _ => None,
+        }
+    }
+
+    /// Mostly little, at times all that there is of many series.
+    pub fn to_delete(&mut self) -> Selection {
+        std::mem::swap(&mut self.random, &mut self.errands);
+        let mut selection = self.part();
+        if self.random.percent(20) {
+            selection.from = i64::MIN;
+        }
+        if self.random.percent(40) {
+            selection.to = i64::MAX;
+        }
+        std::mem::swap(&mut self.random, &mut self.errands);
+        selection
     }
 
     fn compose(&mut self) -> Vec<RequestSeries> {

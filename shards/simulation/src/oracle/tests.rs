@@ -194,3 +194,55 @@ fn a_selection_is_judged_by_itself() {
     refuses(judge(&[(0, &[b]), (1, &[])]), "not selected");
     refuses(judge(&[]), "lost");
 }
+
+/// Writes two samples, asks for the deletion of the first, and writes a third; returns the oracle, the pool and the samples.
+fn amid_deletion(done: bool) -> (Oracle, Vec<Labels>, [Sample; 3]) {
+    let samples = [sample(10, 1.0), sample(20, 2.0), sample(30, 3.0)];
+    let (mut oracle, pool) = oracle();
+    let write = |oracle: &mut Oracle, samples: &[Sample]| {
+        let request = request(&[(0, samples)]);
+        let send = oracle.sending(&request);
+        oracle.acknowledged(send, samples.len(), 0).expect("a good answer");
+    };
+    write(&mut oracle, &samples[..2]);
+    let deletion = oracle.deleting(&Selection { label: None, from: 0, to: 15 });
+    if done {
+        oracle.deleted(deletion).expect("asked for");
+    }
+    write(&mut oracle, &samples[2..]);
+    (oracle, pool, samples)
+}
+
+#[test]
+fn what_was_deleted_is_gone_and_nothing_else() {
+    let (mut oracle, pool, [a, b, c]) = amid_deletion(true);
+    let now = oracle.reading();
+    let mut judge = |read: &[Sample]| oracle.check_read(now, &Selection::EVERYTHING, &answer(&pool, &[(0, read)]));
+    assert_eq!(judge(&[b, c]), Ok(()));
+    refuses(judge(&[a, b, c]), "deleted sample is back");
+    refuses(judge(&[c]), "lost");
+    refuses(judge(&[b]), "lost");
+}
+
+#[test]
+fn a_deletion_that_nobody_knows_to_be_done_may_be_until_a_start_shows_what_it_did() {
+    let (mut oracle, pool, [a, b, c]) = amid_deletion(false);
+    let both = [answer(&pool, &[(0, &[b, c])]), answer(&pool, &[(0, &[a, b, c])])];
+    for read in [&both[1], &both[0], &both[1]] {
+        assert_eq!(oracle.check_read(oracle.reading(), &Selection::EVERYTHING, read), Ok(()));
+    }
+    assert_eq!(oracle.settle(&both[1], false), Ok(0));
+    refuses(oracle.check_read(oracle.reading(), &Selection::EVERYTHING, &both[0]), "lost");
+}
+
+#[test]
+fn what_was_deleted_may_be_called_a_repetition_and_stays_away_all_the_same() {
+    let (mut oracle, pool, [a, b, c]) = amid_deletion(true);
+    let request = request(&[(0, &[a])]);
+    let send = oracle.sending(&request);
+    assert_eq!(oracle.acknowledged(send, 1, 0), Ok(()));
+    let now = oracle.reading();
+    let mut judge = |read: &[Sample]| oracle.check_read(now, &Selection::EVERYTHING, &answer(&pool, &[(0, read)]));
+    assert_eq!(judge(&[b, c]), Ok(()));
+    refuses(judge(&[a, b, c]), "deleted sample is back");
+}

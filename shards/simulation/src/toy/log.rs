@@ -22,7 +22,7 @@ impl Log {
         disk: SimDisk,
         directory: &Path,
         bug: Option<Bug>,
-        take: &mut impl FnMut(Part),
+        take: &mut impl FnMut(Change, Part),
     ) -> io::Result<(Self, Vec<String>)> {
         let names = match disk.list(directory).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -60,8 +60,8 @@ impl Log {
 
     /// Returns when the frame is durable. A write that fails goes again, once, to a fresh segment. An error of the kind
     /// `StorageFull` says that nothing was written; after any other the frame may be on the disk.
-    pub(super) async fn append(&mut self, part: &[RequestSeries]) -> io::Result<()> {
-        let mut frame = encode(part);
+    pub(super) async fn append(&mut self, change: Change, part: &[RequestSeries]) -> io::Result<()> {
+        let mut frame = encode(change, part);
         for last_try in [false, true] {
             let sectors = (frame.len() / SECTOR_BYTES) as u64;
             let (file, end) = match self.segment.take() {
@@ -98,8 +98,8 @@ impl Log {
     }
 }
 
-fn encode(part: &[RequestSeries]) -> AlignedBuffer {
-    let mut payload = Vec::new();
+fn encode(change: Change, part: &[RequestSeries]) -> AlignedBuffer {
+    let mut payload = vec![change as u8];
     for series in part {
         let labels: Vec<_> = series.labels.iter().collect();
         payload.push(labels.len() as u8);
@@ -124,7 +124,7 @@ fn encode(part: &[RequestSeries]) -> AlignedBuffer {
 }
 
 /// Hands out the parts of a segment up to its end; the offset of a damaged frame, if one ends it.
-fn replay(bytes: &[u8], bug: Option<Bug>, take: &mut impl FnMut(Part)) -> Option<usize> {
+fn replay(bytes: &[u8], bug: Option<Bug>, take: &mut impl FnMut(Change, Part)) -> Option<usize> {
     let mut at = 0;
     while at + SECTOR_BYTES <= bytes.len() {
         let length = u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
@@ -135,14 +135,19 @@ fn replay(bytes: &[u8], bug: Option<Bug>, take: &mut impl FnMut(Part)) -> Option
         }
         let payload = bytes.get(at + HEADER_BYTES..at + HEADER_BYTES + length);
         let sound = |payload: &&[u8]| crc32c::crc32c(payload) == sum || bug == Some(Bug::NoChecksum);
-        let Some(part) = payload.filter(sound).and_then(decode) else { return Some(at) };
-        take(part);
+        let Some((change, part)) = payload.filter(sound).and_then(decode) else { return Some(at) };
+        take(change, part);
         at += (HEADER_BYTES + length).next_multiple_of(SECTOR_BYTES);
     }
     None
 }
 
-fn decode(mut bytes: &[u8]) -> Option<Part> {
+fn decode(mut bytes: &[u8]) -> Option<(Change, Part)> {
+    let change = match split(&mut bytes, 1)?[0] {
+        0 => Change::Appended,
+        1 => Change::Deleted,
+        _ => return None,
+    };
     let mut part = Part::new();
     while !bytes.is_empty() {
         let count = split(&mut bytes, 1)?[0];
@@ -156,7 +161,7 @@ fn decode(mut bytes: &[u8]) -> Option<Part> {
         labels.get(METRIC_NAME)?;
         part.push(RequestSeries { index: 0, labels, samples });
     }
-    Some(part)
+    Some((change, part))
 }
 
 fn text(bytes: &mut &[u8]) -> Option<String> {
