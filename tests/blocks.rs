@@ -1,6 +1,6 @@
 //! Windows become blocks: cut, compacted, queried beside the head, read by Prometheus and promtool.
 
-use std::fs;
+use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::harness::{
     days::{HOUR, MINUTE, Model, assert_equal, before, blocks, copy_blocks, read, settled, write_hours},
@@ -31,6 +31,7 @@ fn windows_become_blocks_that_everybody_reads() {
     assert_equal(&read(server.address, end), &model, "more of both");
     let levels: Vec<_> = blocks(&server).iter().map(|block| block["compaction"]["level"].as_i64()).collect();
     assert!(levels.contains(&Some(2)), "{levels:?}");
+    check_links(&server, &folder.path().join("data"));
     check_names(&server, &model, start, cut);
     assert!(server.complaints().is_empty(), "{:?}", server.complaints());
     assert!(server.stop().success());
@@ -63,6 +64,17 @@ fn windows_become_blocks_that_everybody_reads() {
             assert_eq!(ask(server.address), ask(prometheus.address), "{query} at {time}");
         }
     }
+}
+
+/// The first compaction takes over the segments of its windows; nothing else is in the new block's folder.
+fn check_links(server: &Server, data: &Path) {
+    let blocks = blocks(server);
+    let second = blocks.iter().find(|block| block["compaction"]["level"] == 2).expect("a compacted block");
+    let windows = second["compaction"]["sources"].as_array().expect("sources").len();
+    let chunks = data.join(second["ulid"].as_str().expect("a name")).join("chunks");
+    let names: BTreeSet<_> =
+        fs::read_dir(chunks).expect("a folder").map(|entry| entry.expect("one").file_name()).collect();
+    assert_eq!(names, (1..=windows).map(|number| format!("{number:06}").into()).collect());
 }
 
 /// Names and values come from blocks and head alike, by time.

@@ -40,6 +40,8 @@ pub(crate) fn write(page: &mut Exposition, service: &Service) {
     let tombstones = set.blocks.iter().map(|block| block.tombstones().count()).sum::<usize>();
     let help = "Intervals that are deleted of series in blocks and still on the disk.";
     page.single("millrace_block_tombstones", gauge, help, tombstones as f64);
+    let help = "Jobs on blocks that broke off through a mistake in the program; each is tried again.";
+    page.single("millrace_block_panics_total", counter, help, get(&counters.panics));
     let help = "Bytes of blocks written, by cuts and compactions.";
     page.single("millrace_block_device_bytes_total", counter, help, get(&counters.bytes_written));
     let job = service.job();

@@ -86,6 +86,10 @@ impl Block {
         &self.files.folder
     }
 
+    pub(crate) fn segment_count(&self) -> u32 {
+        self.files.segments.len() as u32
+    }
+
     pub fn index(&self) -> &IndexReader<FileMap> {
         &self.files.index
     }

@@ -140,7 +140,8 @@ impl<R: Runtime> Cutter<'_, R> {
             Purpose::Copy => (None, Vec::new()),
         };
         let meta = Meta::new(name, self.window.min_time, self.end(), compaction, cut_before);
-        pending.publish(meta, &deletions).await.map(|_| Some(()))
+        self.desk.service.wrote(pending.publish(meta, &deletions).await?);
+        Ok(Some(()))
     }
 
     /// Copies the chunks of some series, which stand side by side in label order.

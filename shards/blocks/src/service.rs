@@ -22,7 +22,6 @@ use shard::Handle;
 use tsdb::select::TimeRange;
 
 use crate::{
-    block::Block,
     deletion::Deletion,
     desk::{Desk, Reply, Request},
     error::{BlocksError, Damage},
@@ -85,6 +84,8 @@ pub struct Counters {
     /// Deletions that were asked for and made.
     pub deletions: AtomicU64,
     pub bytes_written: AtomicU64,
+    /// Jobs that broke off through a mistake in the program.
+    pub panics: AtomicU64,
     /// Chunks that blocks go without, as they could not be read when the window was cut.
     pub chunks_lost: AtomicU64,
     /// Blocks that could not be opened at start.
@@ -166,8 +167,8 @@ impl Service {
         answer.await.unwrap_or(Err(BlocksError::Stopping))
     }
 
-    pub(crate) fn made(&self, block: &Block) {
-        self.counters().bytes_written.fetch_add(block.bytes, Ordering::Relaxed);
+    pub(crate) fn wrote(&self, bytes: u64) {
+        self.counters().bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Ends the job under way at its next step, and the service.

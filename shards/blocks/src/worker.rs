@@ -4,7 +4,15 @@
 //! are due, then blocks compacted. A job that fails leaves everything as it was and is tried again later, but for a compaction
 //! that came upon damage: its blocks are left alone until a restart, and still answer as far as they can.
 
-use std::{collections::HashSet, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::HashSet,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use runtime::Runtime;
 use tsdb::select::TimeRange;
@@ -48,12 +56,40 @@ enum Step {
     Failed(BlocksError),
 }
 
+/// The future's value, or what it says in a panic.
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+            Poll::Ready(Err(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()))
+        }
+    })
+    .await
+}
+
 impl<R: Runtime> Worker<R> {
     pub(crate) fn new(desk: Desk<R>, look: Duration, ulids: UlidMaker) -> Self {
         Self { desk, look, ulids, failed: HashSet::new(), attempt: None }
     }
 
+    /// Works until it is told to stop. A mistake of ours in a job must not end the others: what a job has not published does not
+    /// count, so it can be left at any place.
     pub(crate) async fn run(mut self) {
+        while let Err(panic) = caught(self.work()).await {
+            let service = &self.desk.service;
+            count(&service.counters().panics);
+            tracing::error!(
+                panic,
+                "a job on blocks broke off through a mistake in Millrace; please report it. Nothing is lost"
+            );
+            *lock(&service.state.job) = None;
+            self.desk.runtime.sleep(self.look * RETRY_LOOKS).await;
+        }
+    }
+
+    async fn work(&mut self) {
         let mut told = None;
         while !self.desk.is_stopping() {
             let wait = match self.step().await {
@@ -193,7 +229,6 @@ impl<R: Runtime> Worker<R> {
                 block = %ulid, series = stats.num_series, samples = stats.num_samples, bytes = block.bytes, milliseconds,
                 "a window of the head is cut into a block"
             );
-            self.desk.service.made(&block);
             count(&self.desk.service.counters().cuts);
             self.replace(&[], [block]);
         }
@@ -227,7 +262,6 @@ impl<R: Runtime> Worker<R> {
             let milliseconds = (self.desk.runtime.monotonic() - start).as_millis();
             let (level, bytes) = (block.meta.compaction.level, block.bytes);
             tracing::info!(block = %ulid, of = blocks.len(), level, bytes, milliseconds, "blocks are compacted into one");
-            self.desk.service.made(block);
         }
         self.replace(blocks, merged);
         count(&self.desk.service.counters().compactions);
@@ -293,5 +327,25 @@ impl<R: Runtime> Worker<R> {
 
     fn show_job(&self, kind: JobKind, times: TimeRange) {
         *lock(&self.desk.service.state.job) = Some(Job { kind, times, series_done: 0, series: 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_caught_at_any_poll() {
+        let mut polls = 0;
+        let future = poll_fn(|context| {
+            polls += 1;
+            assert!(polls < 2, "on purpose");
+            context.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        let mut caught = pin!(caught(future));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert_eq!(caught.as_mut().poll(&mut context), Poll::Pending);
+        assert_eq!(caught.as_mut().poll(&mut context), Poll::Ready(Err("on purpose".to_owned())));
     }
 }

@@ -15,7 +15,7 @@ use tsdb::{
 };
 
 use crate::{
-    block::{Columns, map},
+    block::{Block, Columns, map},
     deletion::{Deletion, tombstones_of},
     error::{BlocksError, Damage, DamageKind},
     folder,
@@ -35,11 +35,14 @@ pub(crate) struct PendingBlock<R: Runtime> {
     folder: PathBuf,
     index: IndexWriter,
     index_file: StreamFile<R>,
+    /// Segments of other blocks that are this one's as well, before its own.
+    linked_segments: u32,
     segments: SegmentWriter,
     segment_file: Option<(u32, StreamFile<R>)>,
     collected: Vec<u8>,
     chunks: Vec<ChunkMeta>,
     stats: Stats,
+    /// Written so far.
     bytes: u64,
 }
 
@@ -73,6 +76,7 @@ impl<R: Runtime> PendingBlock<R> {
             index: IndexWriter::new(symbols),
             index_file: StreamFile::create(runtime, folder.join("index")).await?,
             folder,
+            linked_segments: 0,
             segments: SegmentWriter::default(),
             segment_file: None,
             collected: Vec::new(),
@@ -82,8 +86,35 @@ impl<R: Runtime> PendingBlock<R> {
         })
     }
 
+    /// Takes over the segments of another block, by hard links: what a disk holds already is not written again. Returns the number of
+    /// the first of them. Goes before any chunk.
+    pub(crate) async fn link_segments(&mut self, block: &Block) -> Result<u32, BlocksError> {
+        let first = self.linked_segments;
+        let (from, to) = (block.folder().join("chunks"), self.folder.join("chunks"));
+        for segment in 0..block.segment_count() {
+            let from = from.join(segment::file_name(segment));
+            let to = to.join(segment::file_name(first + segment));
+            self.runtime.disk().link(&from, &to).await.map_err(FileError::new("link", &from))?;
+        }
+        self.linked_segments += block.segment_count();
+        self.segments = SegmentWriter::starting_at(self.linked_segments);
+        Ok(first)
+    }
+
+    /// Adds a chunk that is in a linked segment.
+    pub(crate) fn push_linked(&mut self, chunk: NewChunk<'_>, reference: ChunkReference) {
+        self.count(&chunk);
+        self.chunks.push(ChunkMeta { min_time: chunk.min_time, max_time: chunk.max_time, reference });
+    }
+
     /// Adds a chunk of the series that [`Self::finish_series`] will name. Chunks come in order of time, without an overlap.
     pub(crate) fn push_chunk(&mut self, chunk: NewChunk<'_>) {
+        self.count(&chunk);
+        let reference = self.segments.push(chunk.encoding, chunk.data);
+        self.chunks.push(ChunkMeta { min_time: chunk.min_time, max_time: chunk.max_time, reference });
+    }
+
+    fn count(&mut self, chunk: &NewChunk<'_>) {
         let samples = samples_of(chunk.data);
         self.stats.num_samples += samples;
         match chunk.encoding {
@@ -91,8 +122,6 @@ impl<R: Runtime> PendingBlock<R> {
             _ => self.stats.num_histogram_samples += samples,
         }
         self.stats.num_chunks += 1;
-        let reference: ChunkReference = self.segments.push(chunk.encoding, chunk.data);
-        self.chunks.push(ChunkMeta { min_time: chunk.min_time, max_time: chunk.max_time, reference });
     }
 
     /// Adds samples, as chunks of the usual size.
@@ -132,6 +161,7 @@ impl<R: Runtime> PendingBlock<R> {
     }
 
     /// Completes the files, makes everything durable, and gives the folder its name. `deletions` are taken out of what it shows.
+    /// Returns how many bytes were written for it.
     pub(crate) async fn publish(mut self, mut meta: Meta, deletions: &[Deletion]) -> Result<u64, BlocksError> {
         self.write_chunks().await?;
         if let Some((_, file)) = self.segment_file.take() {

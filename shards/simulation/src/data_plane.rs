@@ -6,7 +6,14 @@
 //! Only what lies outside of the shards is played here: making a batch of a request, and reading sealed chunks from their files,
 //! which in the binary happens on the control plane's threads.
 
-use std::{collections::BTreeMap, io, path::Path, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use blocks::{Block, Columns, Damage, Deletion, Retention, Service, service};
 use codec::gorilla;
@@ -298,6 +305,7 @@ impl Client for Connection {
 
     /// First the shards, then the set of blocks: what is cut in between is in both, and left out of the shards' part.
     async fn read(&self, selection: &Selection) -> Result<ReadAnswer, String> {
+        assert_eq!(self.service.counters().panics.load(Ordering::Relaxed), 0, "a job on blocks panicked");
         let (matchers, range) = (Self::matchers(selection), self.range(selection));
         let selected = self.handle.select(matchers.clone(), range, Wanted::Samples, SELECTION_BYTES_MAX);
         let selected = selected.await.map_err(|refusal| refusal.to_string())?;

@@ -32,6 +32,11 @@ impl ChunkReference {
     pub fn offset(self) -> u32 {
         self.0 as u32
     }
+
+    /// The same chunk where so many other segments come before its own.
+    pub fn in_segment_after(self, segments: u32) -> Self {
+        Self::new(self.segment() + segments, self.offset())
+    }
 }
 
 /// What the index says of a chunk. Times in milliseconds, of the first and the last sample.

@@ -56,6 +56,11 @@ impl SegmentWriter {
         Self { segment_bytes_max, segment: 0, length: 0, bytes: Vec::new(), complete: VecDeque::new() }
     }
 
+    /// A writer whose first segment has this number, as there are others before it.
+    pub fn starting_at(segment: u32) -> Self {
+        Self { segment, ..Self::default() }
+    }
+
     /// Adds a chunk as it is: `data` without its encoding byte. One that is longer than a segment gets a segment of its own.
     pub fn push(&mut self, encoding: u8, data: &[u8]) -> ChunkReference {
         let length = unsigned_bytes(data.len() as u64) + 1 + data.len() + SUM_BYTES;

@@ -124,9 +124,6 @@ impl IndexWriter {
         assert!(self.references.is_empty() || last.lt(labels), "series rise in label order");
         assert!(chunks.iter().all(|chunk| chunk.min_time <= chunk.max_time), "no chunk ends before it begins");
         assert!(chunks.is_sorted_by(|a, b| a.max_time < b.min_time), "chunks of a series do not overlap");
-        let mut references = chunks.iter().map(|chunk| chunk.reference.0);
-        assert!(references.clone().is_sorted(), "chunks are referred to in their order");
-        assert!(references.next().is_none_or(|first| first >= self.last_chunk), "also across series");
     }
 
     fn note_pairs(&mut self, labels: &[SymbolPair], series: u32) {
