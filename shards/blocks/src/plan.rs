@@ -95,12 +95,14 @@ fn complete<B: Planned>(blocks: &[B], range: i64, newest: i64) -> Option<Vec<B>>
     parts.find(is_due).map(<[_]>::to_vec)
 }
 
-/// A long block that has lost a good part.
+/// A long block that has lost a good part, or any that has lost something of each of its series.
 fn much_deleted<B: Planned>(blocks: &[B], ranges: &[i64]) -> Option<Vec<B>> {
     let longest = ranges.last().copied().unwrap_or(WINDOW_MS);
     let is_due = |block: &&B| {
         let Meta { min_time, max_time, stats: Stats { num_tombstones, num_series, .. }, .. } = block.meta();
-        max_time - min_time >= longest / 2 && num_tombstones * TOMBSTONES_PART > num_series + 1
+        let is_long = max_time - min_time >= longest / 2;
+        is_long && num_tombstones * TOMBSTONES_PART > num_series + 1
+            || *num_tombstones > 0 && num_tombstones >= num_series
     };
     blocks.iter().rev().find(is_due).map(|block| vec![block.clone()])
 }
@@ -208,6 +210,21 @@ mod tests {
         let all = blocks(&[(0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 12)]);
         let failed = HashSet::from([all[1].ulid]);
         assert_eq!(hours(&next(&all, &ranges(None), &failed)), [(0, 2), (4, 6), (6, 8), (8, 10)]);
+    }
+
+    #[test]
+    fn blocks_that_lost_much_are_written_anew() {
+        let planned = |hours_of: &[(i64, i64)], deleted: u64| {
+            let mut all = blocks(hours_of);
+            all[1].meta.stats = Stats { num_series: 99, num_tombstones: deleted, ..Stats::default() };
+            hours(&next(&all, &ranges(Some(15 * 24 * HOUR)), &HashSet::new()))
+        };
+        let long = [(0, 10), (10, 20), (20, 22)];
+        assert_eq!(planned(&long, 5), []);
+        assert_eq!(planned(&long, 6), [(10, 20)]);
+        let short = [(0, 10), (10, 12), (12, 14)];
+        assert_eq!(planned(&short, 98), []);
+        assert_eq!(planned(&short, 99), [(10, 12)], "as many deletions as series");
     }
 
     #[test]
