@@ -8,7 +8,7 @@ pub fn plain(value: f64) -> String {
     }
 }
 
-/// Shortest digits, with an exponent below 1e-4 and from 1e21 on (Go's `%g`).
+/// Shortest digits, with an exponent below 1e-4 and from 1e6 on (Go's `%g`).
 pub fn general(value: f64) -> String {
     if let Some(text) = special(value) {
         return text.to_owned();
@@ -16,7 +16,7 @@ pub fn general(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').expect("the format has an exponent");
     let exponent: i32 = exponent.parse().expect("the format's exponent is a number");
-    if value == 0.0 || (-4..21).contains(&exponent) {
+    if value == 0.0 || (-4..6).contains(&exponent) {
         return format!("{value}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -53,7 +53,16 @@ mod tests {
 
     #[test]
     fn exponents_where_the_reference_has_them() {
-        for (value, text) in [(1.1, "1.1"), (-1e21, "-1e+21"), (1e20, "100000000000000000000"), (2.5e-5, "2.5e-05")] {
+        let as_prometheus_prints = [
+            (1.1, "1.1"),
+            (123_456.0, "123456"),
+            (1_234_567.0, "1.234567e+06"),
+            (-1e21, "-1e+21"),
+            (12_345_678_901_234_567_890.0, "1.2345678901234567e+19"),
+            (2.5e-5, "2.5e-05"),
+            (0.0001, "0.0001"),
+        ];
+        for (value, text) in as_prometheus_prints {
             assert_eq!(general(value), text);
         }
         assert_eq!((open_metrics(1.0).as_str(), open_metrics(0.5).as_str()), ("1.0", "0.5"));
