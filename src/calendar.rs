@@ -25,6 +25,11 @@ pub(crate) fn rfc3339_s(time_ms: i64) -> String {
     format!("{}Z", date_and_time(time_ms.div_euclid(1000)))
 }
 
+/// `2026-11-22 13:27:54 +0000 UTC`, as Go prints a time.
+pub(crate) fn utc_s(time_ms: i64) -> String {
+    format!("{} +0000 UTC", date_and_time(time_ms.div_euclid(1000)).replace('T', " "))
+}
+
 /// `20261122T132754Z`, for names.
 pub(crate) fn compact_s(time_ms: i64) -> String {
     rfc3339_s(time_ms).replace(['-', ':'], "")

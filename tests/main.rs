@@ -7,4 +7,5 @@ mod harness;
 mod peers;
 mod restart;
 mod start;
+mod tsdb_tools;
 mod write;

@@ -1,11 +1,19 @@
-//! `millrace tsdb`: looks at the data directory of a server that does not run, and changes nothing there.
+//! `millrace tsdb`: looks at a data directory, and changes nothing there.
 //!
-//! Both commands read everything once by `shard::survey`; `inspect` shows what there is, `verify` what is wrong with it. The
-//! directory's lock is taken for reading, so a running server is refused and none can start meanwhile; `--force` goes without.
+//! `inspect` and `verify` read the shards' files once by `shard::survey`; `inspect` shows what there is, `verify` what is wrong with it and with
+//! the blocks. The directory's lock is taken for reading, so a running server is refused and none can start meanwhile; `--force` goes without.
+//!
+//! `list`, `dump` and `analyze` look at blocks alone, of whatever folder has some: a data directory, also of a server that runs, a snapshot,
+//! a Prometheus' data. They print what promtool's commands of these names do.
 
+mod analyze;
+mod blocks;
+mod dump;
+mod list;
 mod report;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::{
     io::{self, Write},
@@ -23,7 +31,7 @@ use shard::{
 
 use self::report::Report;
 
-/// Look at a data directory whose server does not run
+/// Look at a data directory
 #[derive(Args, Debug)]
 pub(crate) struct TsdbArgs {
     #[command(subcommand)]
@@ -40,11 +48,17 @@ enum TsdbCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Check everything that is under a checksum; ends with 1 if something is damaged
+    /// Check everything that is under a checksum, blocks included; ends with 1 if something is damaged
     Verify {
         #[command(flatten)]
         target: Target,
     },
+    /// List the blocks of a folder
+    List(list::ListArgs),
+    /// Print the samples of a folder's blocks; what is in the head's files alone is not among them
+    Dump(dump::DumpArgs),
+    /// Say where the cardinality of a block comes from, and its churn
+    Analyze(analyze::AnalyzeArgs),
 }
 
 #[derive(Args, Debug)]
@@ -67,6 +81,14 @@ pub(crate) enum TsdbError {
     Thread(io::Error),
     #[error("write the report: {0}")]
     Output(io::Error),
+    #[error(transparent)]
+    Blocks(#[from] ::blocks::BlocksError),
+    #[error("no block {name} in {}; the blocks there are listed by 'millrace tsdb list'", path.display())]
+    NoBlock { path: PathBuf, name: String },
+    #[error("there are no blocks in {}", path.display())]
+    NoBlocks { path: PathBuf },
+    #[error("--match: {0}")]
+    Selector(#[from] promql::parser::ParseError),
     #[error("{count} damaged places in {}", path.display())]
     Damaged { path: PathBuf, count: usize },
 }
@@ -82,16 +104,25 @@ fn execute(args: TsdbArgs, out: &mut dyn Write) -> Result<(), TsdbError> {
             let written = if json { report.write_json(out) } else { report.write_tables(out) };
             written.map_err(TsdbError::Output)
         }
-        TsdbCommand::Verify { target } => {
-            let read = read(&target)?;
-            let report = Report::of(&read);
-            report.write_findings(out).map_err(TsdbError::Output)?;
-            match report.damage_count() {
-                0 => Ok(()),
-                count => Err(TsdbError::Damaged { path: read.directory.path, count }),
-            }
-        }
+        TsdbCommand::Verify { target } => verify(&target, out),
+        TsdbCommand::List(args) => list::run(&args, out),
+        TsdbCommand::Dump(args) => dump::run(&args, out),
+        TsdbCommand::Analyze(args) => analyze::run(&args, out),
     }
+}
+
+fn verify(target: &Target, out: &mut dyn Write) -> Result<(), TsdbError> {
+    let mut count = 0;
+    // A snapshot, or what a Prometheus has written, is blocks alone.
+    let is_blocks_alone = !target.path.join("FORMAT").exists() && !blocks::look(&target.path)?.is_empty();
+    let locked = if is_blocks_alone { None } else { Some(read(target)?) };
+    if let Some(read) = &locked {
+        let report = Report::of(read);
+        report.write_findings(out).map_err(TsdbError::Output)?;
+        count += report.damage_count();
+    }
+    count += blocks::verify(&target.path, out)?;
+    if count == 0 { Ok(()) } else { Err(TsdbError::Damaged { path: target.path.clone(), count }) }
 }
 
 /// A data directory that was read, still locked.

@@ -45,15 +45,17 @@ impl Block {
     pub(crate) async fn open<R: Runtime>(runtime: &R, data: &Path, ulid: Ulid) -> Result<Self, BlocksError> {
         let path = folder::block(data, ulid);
         let meta_path = path.join("meta.json");
-        let meta = Meta::decode(&map(runtime, &meta_path).await?);
-        let meta = meta.map_err(|what| Damage { path: meta_path, what: DamageKind::Meta(what) })?;
+        let meta = map(runtime, &meta_path).await?;
+        let mut bytes = meta.len() as u64;
+        let meta = Meta::decode(&meta).map_err(|what| Damage { path: meta_path, what: DamageKind::Meta(what) })?;
         let index_path = path.join("index");
         let index = map(runtime, &index_path).await?;
-        let mut bytes = index.len() as u64;
+        bytes += index.len() as u64;
         let index = IndexReader::open(index).map_err(|what| Damage { path: index_path, what: what.into() })?;
         let segments = open_segments(runtime, &path).await?;
         bytes += segments.iter().map(|segment| segment.len() as u64).sum::<u64>();
-        let tombstones = read_tombstones(runtime, &path).await?;
+        let (tombstones, length) = read_tombstones(runtime, &path).await?;
+        bytes += length;
         let files = Arc::new(Files { folder: path, index, segments });
         Ok(Self { ulid, meta, bytes, files, tombstones: Arc::new(tombstones) })
     }
@@ -203,7 +205,7 @@ impl Block {
         self.files.segments.iter().for_each(FileMap::release_pages);
     }
 
-    fn segment_path(&self, reference: ChunkReference) -> std::path::PathBuf {
+    pub(crate) fn segment_path(&self, reference: ChunkReference) -> std::path::PathBuf {
         self.files.folder.join("chunks").join(segment::file_name(reference.segment()))
     }
 
@@ -279,11 +281,15 @@ async fn open_segments<R: Runtime>(runtime: &R, folder: &Path) -> Result<Vec<Fil
 }
 
 /// A block without the file has no deletions.
-async fn read_tombstones<R: Runtime>(runtime: &R, folder: &Path) -> Result<Tombstones, BlocksError> {
+/// The tombstones, and the length of their file.
+async fn read_tombstones<R: Runtime>(runtime: &R, folder: &Path) -> Result<(Tombstones, u64), BlocksError> {
     let path = folder.join("tombstones");
     match map(runtime, &path).await {
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(Tombstones::default()),
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok((Tombstones::default(), 0)),
         Err(error) => Err(error.into()),
-        Ok(bytes) => Ok(Tombstones::decode(&bytes).map_err(|what| Damage { path, what: what.into() })?),
+        Ok(bytes) => {
+            let tombstones = Tombstones::decode(&bytes).map_err(|what| Damage { path, what: what.into() })?;
+            Ok((tombstones, bytes.len() as u64))
+        }
     }
 }

@@ -39,6 +39,8 @@ pub enum DamageKind {
     Meta(String),
     #[error("the samples of a series lie outside of the times that its index gives for them")]
     Times,
+    #[error("the series {0} does not come behind the one before it")]
+    SeriesOrder(String),
     #[error("segment {0} of its chunks is missing")]
     SegmentMissing(u32),
     #[error("the chunk at byte {offset}: {what}")]

@@ -19,6 +19,7 @@ mod set;
 mod snapshot;
 mod stream_file;
 mod ulid;
+mod verify;
 mod worker;
 mod writer;
 
@@ -28,5 +29,6 @@ pub use error::{BlocksError, Damage};
 pub use meta::{Compaction, Meta, Parent, Stats};
 pub use plan::Retention;
 pub use service::Service;
-pub use set::{BlockSet, Blocks};
+pub use set::{BlockSet, Blocks, Found, look};
 pub use ulid::Ulid;
+pub use verify::Verified;

@@ -64,12 +64,12 @@ impl BlockSet {
 }
 
 /// What was found in a data directory.
-pub(crate) struct Found {
-    pub(crate) set: BlockSet,
+pub struct Found {
+    pub set: BlockSet,
     /// Blocks that can't be opened. They stay where they are.
-    pub(crate) damaged: Vec<(PathBuf, BlocksError)>,
+    pub damaged: Vec<(PathBuf, BlocksError)>,
     /// Blocks that do not count any more and are still there.
-    pub(crate) doomed: Vec<Ulid>,
+    pub doomed: Vec<Ulid>,
 }
 
 /// Opens all blocks of a data directory, and removes what a crash has left of others.
@@ -78,27 +78,40 @@ pub(crate) async fn open<R: Runtime>(runtime: &R, data: &Path) -> Result<Found, 
     // between a rename and what makes it durable.
     runtime.disk().sync_directory(data).await.map_err(FileError::new("sync", data))?;
     let names = runtime.disk().list(data).await.map_err(FileError::new("list", data))?;
+    for name in names.iter().filter(|name| matches!(folder::named(name), Named::Leftover)) {
+        remove_leftover(runtime, &data.join(name)).await;
+    }
+    let found = open_named(runtime, data, &names).await;
+    for (path, error) in &found.damaged {
+        tracing::error!(
+            block = %path.display(), %error,
+            "a block can't be read: its samples are missing from answers; restore the file, or move the block's folder out of the \
+             data directory"
+        );
+    }
+    Ok(found)
+}
+
+/// Opens all blocks of a folder and changes nothing there.
+///
+/// # Errors
+/// If the folder can't be listed.
+pub async fn look<R: Runtime>(runtime: &R, data: &Path) -> Result<Found, BlocksError> {
+    let names = runtime.disk().list(data).await.map_err(FileError::new("list", data))?;
+    Ok(open_named(runtime, data, &names).await)
+}
+
+async fn open_named<R: Runtime>(runtime: &R, data: &Path, names: &[String]) -> Found {
     let (mut blocks, mut damaged) = (Vec::new(), Vec::new());
     for name in names {
-        match folder::named(&name) {
-            Named::Other => {}
-            Named::Leftover => remove_leftover(runtime, &data.join(&name)).await,
-            Named::Block(ulid) => match Block::open(runtime, data, ulid).await {
-                Ok(block) => blocks.push(Arc::new(block)),
-                Err(error) => {
-                    let path = folder::block(data, ulid);
-                    tracing::error!(
-                        block = %path.display(), %error,
-                        "a block can't be read: its samples are missing from answers; restore the file, or move the block's \
-                         folder out of the data directory"
-                    );
-                    damaged.push((path, error));
-                }
-            },
+        let Named::Block(ulid) = folder::named(name) else { continue };
+        match Block::open(runtime, data, ulid).await {
+            Ok(block) => blocks.push(Arc::new(block)),
+            Err(error) => damaged.push((folder::block(data, ulid), error)),
         }
     }
     let doomed = take_replaced(&mut blocks);
-    Ok(Found { set: BlockSet::new(blocks, None), damaged, doomed })
+    Found { set: BlockSet::new(blocks, None), damaged, doomed }
 }
 
 async fn remove_leftover<R: Runtime>(runtime: &R, path: &Path) {

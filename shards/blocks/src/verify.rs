@@ -1,0 +1,124 @@
+//! Checking a block as a whole: what opening and reading it check where they come by, for everything in it.
+
+use codec::gorilla;
+use model::Labels;
+use tsdb::{
+    block::{ChunkMeta, index::SeriesEntry},
+    select::TimeRange,
+};
+
+use crate::{
+    block::{Block, Columns},
+    error::{Damage, DamageKind},
+};
+
+/// What was looked at, and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Verified {
+    pub series: u64,
+    pub chunks: u64,
+    pub samples: u64,
+    /// Chunks with an encoding that this program does not decode; their checksums are right.
+    pub undecoded: u64,
+    pub damage: Vec<Damage>,
+}
+
+impl Block {
+    /// Reads everything. A damaged part does not keep the others from being looked at.
+    pub fn verify(&self) -> Verified {
+        let mut verified = Verified::default();
+        match self.index().all_postings() {
+            Ok(postings) => {
+                let references = (0..).map_while(|at| postings.get(at));
+                self.verify_series(references, &mut verified);
+            }
+            Err(what) => verified.damage.push(Damage { path: self.folder().join("index"), what: what.into() }),
+        }
+        self.verify_names(&mut verified);
+        let stats = &self.meta.stats;
+        let counted = (verified.series, verified.chunks, verified.samples);
+        let said = (stats.num_series, stats.num_chunks, stats.num_samples);
+        if verified.damage.is_empty() && counted != said {
+            let what = DamageKind::Meta(format!(
+                "it counts {} series, {} chunks and {} samples where there are {}, {} and {}",
+                said.0, said.1, said.2, counted.0, counted.1, counted.2
+            ));
+            verified.damage.push(Damage { path: self.folder().join("meta.json"), what });
+        }
+        self.release_pages();
+        verified
+    }
+
+    fn verify_series(&self, references: impl Iterator<Item = u32>, verified: &mut Verified) {
+        let mut entry = SeriesEntry::default();
+        let mut last: Option<Labels> = None;
+        for reference in references {
+            let labels = self.series(reference, &mut entry).and_then(|()| self.labels(&entry.labels));
+            let labels = match labels {
+                Ok(labels) => labels,
+                Err(damage) => {
+                    verified.damage.push(damage);
+                    continue;
+                }
+            };
+            if last.as_ref().is_some_and(|last| *last >= labels) {
+                let what = DamageKind::SeriesOrder(labels.to_string());
+                verified.damage.push(Damage { path: self.folder().join("index"), what });
+            }
+            verified.series += 1;
+            let mut end = i64::MIN;
+            for chunk in &entry.chunks {
+                verified.chunks += 1;
+                let checked = if chunk.min_time <= end && end != i64::MIN {
+                    Err(self.chunk_damage(chunk, "it begins before the one before it has ended"))
+                } else {
+                    self.verify_chunk(chunk, verified)
+                };
+                end = chunk.max_time;
+                checked.unwrap_or_else(|damage| verified.damage.push(damage));
+            }
+            last = Some(labels);
+        }
+    }
+
+    fn verify_chunk(&self, chunk: &ChunkMeta, verified: &mut Verified) -> Result<(), Damage> {
+        let (encoding, data) = self.chunk(chunk.reference)?;
+        if encoding != gorilla::ENCODING {
+            verified.undecoded += 1;
+            // Every encoding begins with its number of samples.
+            verified.samples += data.first_chunk().map_or(0, |count| u64::from(u16::from_be_bytes(*count)));
+            return Ok(());
+        }
+        let (mut scratch, mut columns) = (Columns::default(), Columns::default());
+        let everything = TimeRange { min_time: i64::MIN, max_time: i64::MAX };
+        self.append_samples(chunk, everything, None, &mut scratch, &mut columns)?;
+        verified.samples += columns.times.len() as u64;
+        if !columns.times.is_sorted_by(|a, b| a < b) {
+            return Err(self.chunk_damage(chunk, "its times do not ascend"));
+        }
+        match (columns.times.first(), columns.times.last()) {
+            (Some(&first), Some(&last)) if (first, last) == (chunk.min_time, chunk.max_time) => Ok(()),
+            _ => Err(self.chunk_damage(chunk, "its times are not those that the index gives")),
+        }
+    }
+
+    /// Every list of series that a label pair has.
+    fn verify_names(&self, verified: &mut Verified) {
+        let names = match self.label_names() {
+            Ok(names) => names,
+            Err(damage) => return verified.damage.push(damage),
+        };
+        for name in names {
+            let checked = self.each_label_value(name, &mut |value| {
+                let postings = self.index().postings(name, value);
+                postings.map(drop).map_err(|what| Damage { path: self.folder().join("index"), what: what.into() })
+            });
+            checked.unwrap_or_else(|damage| verified.damage.push(damage));
+        }
+    }
+
+    fn chunk_damage(&self, chunk: &ChunkMeta, what: &str) -> Damage {
+        let what = DamageKind::Chunk { offset: u64::from(chunk.reference.offset()), what: what.to_owned() };
+        Damage { path: self.segment_path(chunk.reference), what }
+    }
+}
