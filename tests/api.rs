@@ -57,6 +57,8 @@ const SAME_ANSWERS: &[Request] = &[
     ("POST", "/api/v1/query_range", &[("query", "up[5m]"), ("start", "0"), ("end", "20"), ("step", "1")]),
     ("POST", "/api/v1/query_range", &[("query", "\"s\""), ("start", "0"), ("end", "20"), ("step", "1")]),
     ("GET", "/api/v1/series", &[]),
+    ("GET", "/api/v1/query", &[("query", "topk(1e20, vector(1))")]),
+    ("GET", "/api/v1/query", &[("query", "quantile(1234567, vector(1))"), ("time", "1")]),
     ("GET", "/api/v1/series", &[("match[]", "{}")]),
     ("GET", "/api/v1/series", &[("match[]", "up{")]),
     ("GET", "/api/v1/series", &[("match[]", "sum(up)")]),

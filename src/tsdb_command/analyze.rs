@@ -124,7 +124,7 @@ impl Findings {
         writeln!(out, "Total Series: {}", meta.stats.num_series)?;
         if let Some(selector) = &args.selector {
             writeln!(out, "Matcher: {selector}")?;
-            writeln!(out, "Matching series: {}", self.series)?;
+            writeln!(out, "Matched series: {}", self.series)?;
         }
         writeln!(out, "Label names: {}", self.names)?;
         writeln!(out, "Postings (unique label pairs): {}", self.pairs)?;

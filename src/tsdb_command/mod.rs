@@ -1,14 +1,15 @@
-//! `millrace tsdb`: looks at a data directory, and changes nothing there.
+//! `millrace tsdb`: looks at a data directory.
 //!
 //! `inspect` and `verify` read the shards' files once by `shard::survey`; `inspect` shows what there is, `verify` what is wrong with it and with
 //! the blocks. The directory's lock is taken for reading, so a running server is refused and none can start meanwhile; `--force` goes without.
 //!
 //! `list`, `dump` and `analyze` look at blocks alone, of whatever folder has some: a data directory, also of a server that runs, a snapshot,
-//! a Prometheus' data. They print what promtool's commands of these names do.
+//! a Prometheus' data. They print what promtool's commands of these names do. `import` alone writes: it adds another folder's blocks.
 
 mod analyze;
 mod blocks;
 mod dump;
+mod import;
 mod list;
 mod report;
 #[cfg(test)]
@@ -57,6 +58,8 @@ enum TsdbCommand {
     List(list::ListArgs),
     /// Print the samples of a folder's blocks; what is in the head's files alone is not among them
     Dump(dump::DumpArgs),
+    /// Take over the blocks of another folder: of a Prometheus, of a snapshot
+    Import(import::ImportArgs),
     /// Say where the cardinality of a block comes from, and its churn
     Analyze(analyze::AnalyzeArgs),
 }
@@ -89,6 +92,8 @@ pub(crate) enum TsdbError {
     NoBlocks { path: PathBuf },
     #[error("--match: {0}")]
     Selector(#[from] promql::parser::ParseError),
+    #[error("{count} blocks of {} were not imported; the others were", path.display())]
+    NotImported { path: PathBuf, count: usize },
     #[error("{count} damaged places in {}", path.display())]
     Damaged { path: PathBuf, count: usize },
 }
@@ -107,6 +112,7 @@ fn execute(args: TsdbArgs, out: &mut dyn Write) -> Result<(), TsdbError> {
         TsdbCommand::Verify { target } => verify(&target, out),
         TsdbCommand::List(args) => list::run(&args, out),
         TsdbCommand::Dump(args) => dump::run(&args, out),
+        TsdbCommand::Import(args) => import::run(&args, out),
         TsdbCommand::Analyze(args) => analyze::run(&args, out),
     }
 }

@@ -2,18 +2,18 @@
 //!
 //! The folder is made under another name, so that one cut short by a crash is never taken for whole.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use runtime::{Disk, Runtime};
 use shard::frames::FileError;
 use tsdb::{limits::WINDOW_MS, select::TimeRange};
 
 use crate::{
-    block::Block,
     cut::{Cutter, Purpose},
     desk::Desk,
     error::BlocksError,
     folder,
+    import::put_files,
     ulid::UlidMaker,
 };
 
@@ -55,7 +55,7 @@ impl<R: Runtime> Snapshot<'_, R> {
     async fn fill(&mut self, into: &Path) -> Result<(), BlocksError> {
         let set = self.desk.service.blocks.current();
         for block in &set.blocks {
-            link_block(&self.desk.runtime, block, into).await?;
+            put_files(&self.desk.runtime, block, &folder::block(into, block.ulid)).await?;
         }
         if self.skip_head {
             return Ok(());
@@ -73,27 +73,6 @@ impl<R: Runtime> Snapshot<'_, R> {
         }
         Ok(())
     }
-}
-
-async fn link_block<R: Runtime>(runtime: &R, block: &Block, into: &Path) -> Result<(), BlocksError> {
-    let disk = runtime.disk();
-    let from = block.folder();
-    let to = folder::block(into, block.ulid);
-    for inner in [PathBuf::new(), PathBuf::from("chunks")] {
-        let (from, to) = (from.join(&inner), to.join(&inner));
-        let names = match disk.list(&from).await {
-            // A block of a Prometheus all of whose samples were deleted.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            names => names.map_err(FileError::new("list", &from))?,
-        };
-        disk.create_directory(&to).await.map_err(FileError::new("create", &to))?;
-        for name in names.iter().filter(|name| *name != "chunks" && !name.ends_with(".tmp")) {
-            let (from, to) = (from.join(name), to.join(name));
-            disk.link(&from, &to).await.map_err(FileError::new("link", &from))?;
-        }
-        disk.sync_directory(&to).await.map_err(FileError::new("sync", &to))?;
-    }
-    Ok(())
 }
 
 /// Removes snapshots that a crash has left unfinished.
