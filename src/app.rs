@@ -34,6 +34,7 @@ use crate::{
         tuning::{self, Tuning, TuningError},
     },
     query::{QueryService, storage::Storage},
+    service_manager::ServiceManager,
     telemetry::{logging, metrics::Metrics},
     version,
 };
@@ -144,6 +145,7 @@ pub(crate) fn warn_of_sections(path: &Path, config: &FileConfig) {
 async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Result<(), ServeError> {
     let Tuning { mut data_plane, summary } = tuning;
     let mut signals = Signals::listen().map_err(ServeError::Runtime)?;
+    let manager = ServiceManager::of_environment();
     let listeners = listen(&command.flags).await?;
     if let Some(address) = &command.flags.ingest_listen_address {
         data_plane.ingest_listen = Some(server::resolve(INGEST_FLAG, address)?);
@@ -163,13 +165,20 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
     assert!(shared.storage.set(storage).is_ok(), "set once, here");
     tokio::select! {
         opened = open_all(&mut data_plane, &mut blocks) => opened?,
+        () = manager.starting() => unreachable!("it has no end"),
         () = until_the_end(&shared, &mut signals, &mut received) => {
             tracing::info!("stopped while the data was being recovered");
             return Ok(());
         }
     }
     announce_ready(&shared, &data_plane);
-    until_the_end(&shared, &mut signals, &mut received).await;
+    manager.ready();
+    let handle = data_plane.handle();
+    tokio::select! {
+        () = until_the_end(&shared, &mut signals, &mut received) => {}
+        () = manager.watch(&handle) => unreachable!("it has no end"),
+    }
+    manager.stopping();
     tracing::info!("stopping");
     shared.stopping.store(true, Ordering::Relaxed);
     servers.stop().await;

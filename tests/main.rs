@@ -6,6 +6,7 @@ mod deletion;
 mod harness;
 mod peers;
 mod restart;
+mod service_manager;
 mod start;
 mod tsdb_tools;
 mod write;
