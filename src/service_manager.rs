@@ -62,7 +62,8 @@ impl ServiceManager {
         };
         loop {
             match tokio::time::timeout(watchdog / 2, handle.stats()).await {
-                Ok(_) => self.tell("WATCHDOG=1"),
+                Ok(Ok(_)) => self.tell("WATCHDOG=1"),
+                Ok(Err(refusal)) => tracing::error!(%refusal, "a shard is gone: the watchdog is not fed"),
                 Err(_) => tracing::error!("a shard has not answered for half of the watchdog's time"),
             }
             tokio::time::sleep(watchdog / 4).await;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::harness::{
-    days::{HOUR, MINUTE, Model, assert_equal, before, blocks, copy_blocks, read, settled, write_hours},
+    days::{HOUR, MINUTE, Model, assert_equal, before, blocks, copy_blocks, idle, read, settled, write_hours},
     eventually, http, now_ms,
     peer::{self, promtool},
     server::{Server, folder},
@@ -118,6 +118,7 @@ fn old_blocks_go_and_new_ones_stay() {
     expected.values_mut().for_each(|samples| samples.retain(|sample| sample.0 >= kept));
     expected.retain(|_, samples| !samples.is_empty());
     assert_equal(&read(server.address, end), &expected, "what is kept");
+    idle(&server);
     let folders = fs::read_dir(folder.path().join("data")).expect("a folder");
     let names = folders.map(|entry| entry.expect("an entry").file_name().into_string().expect("text"));
     assert_eq!(names.filter(|name| name.len() >= 26).count(), blocks(&server).len(), "nothing is left of the others");

@@ -119,6 +119,13 @@ fn what_a_prometheus_has_is_imported_and_added_to() {
     let again = text(&tsdb(&["import", &snapshot, &data]));
     assert!(again.lines().all(|line| line.ends_with(": there already")), "{again}");
 
+    // In memory, where it can't be linked to.
+    if let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") {
+        let path = elsewhere.path().join("data").display().to_string();
+        assert_eq!(text(&tsdb(&["import", &snapshot, &path])), report, "copied");
+        assert_eq!(text(&tsdb(&["dump", &path])), text(&tsdb(&["dump", &snapshot])));
+    }
+
     let server = Server::start(folder.path(), &[]);
     assert_equal(&read(server.address, end), &model, "Millrace on what was imported");
     for (name, samples) in write_hours(server.address, start, 18..24) {

@@ -102,11 +102,18 @@ pub(crate) fn blocks(server: &Server) -> Vec<Value> {
 pub(crate) fn settled(server: &Server, newest: i64) -> i64 {
     let end = (newest - WINDOW / 2).div_euclid(WINDOW) * WINDOW;
     eventually("blocks", || {
-        let of_last = blocks(server).last().map(|block| block["maxTime"].as_i64());
         let answer = http::get(server.address, "/api/v1/status/tsdb/blocks").json();
-        (of_last == Some(Some(end)) && answer["data"]["job"].is_null()).then_some(())
+        let last = answer["data"]["blocks"].as_array().and_then(|blocks| blocks.last()?["maxTime"].as_i64());
+        (last == Some(end) && answer["data"]["idle"] == true).then_some(())
     });
     end
+}
+
+/// Waits until nothing is left to do that is due.
+pub(crate) fn idle(server: &Server) {
+    eventually("idleness", || {
+        (http::get(server.address, "/api/v1/status/tsdb/blocks").json()["data"]["idle"] == true).then_some(())
+    });
 }
 
 pub(crate) fn copy_blocks(from: &Path, to: &Path) {

@@ -62,7 +62,7 @@ impl<R: Runtime> Compactor<'_, R> {
         let mut pending = PendingBlock::create(runtime, data, self.ulid, symbols).await?;
         let mut linked = Vec::with_capacity(self.blocks.len());
         for block in self.blocks {
-            linked.push(if self.links(block) { Some(pending.link_segments(block).await?) } else { None });
+            linked.push(if self.links(block) { pending.link_segments(block).await? } else { None });
         }
         let mut merge = Merge::new(self.blocks, &numbers, &linked)?;
         let series: u64 = self.blocks.iter().map(|block| block.meta.stats.num_series).sum();

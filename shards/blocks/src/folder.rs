@@ -1,6 +1,9 @@
 //! Folders of blocks: their names, and making and removing them so that a crash at any step leaves a whole block or none.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use runtime::{Disk, Runtime};
 use shard::frames::FileError;
@@ -40,12 +43,19 @@ pub(crate) fn named(name: &str) -> Named {
     if stem.is_some_and(|stem| stem.parse::<Ulid>().is_ok()) { Named::Leftover } else { Named::Other }
 }
 
+/// Whether a link was refused for what it is, so that a copy may do: another file system, one that knows no links (which says that it is
+/// not permitted, as a kernel does where the file is somebody else's), or a file with as many links as it can have.
+pub(crate) fn knows_no_link(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
+}
+
 /// Takes a block's name away, durably, then removes it. May be called again after it failed.
 pub(crate) async fn remove_block<R: Runtime>(runtime: &R, data: &Path, ulid: Ulid) -> Result<(), FileError> {
     let (from, to) = (block(data, ulid), in_deletion(data, ulid));
     let disk = runtime.disk();
     match disk.rename(&from, &to).await {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         renamed => renamed.map_err(FileError::new("rename", &from))?,
     }
     disk.sync_directory(data).await.map_err(FileError::new("sync", data))?;
@@ -57,7 +67,7 @@ pub(crate) async fn remove_folder<R: Runtime>(runtime: &R, folder: &Path) -> Res
     let disk = runtime.disk();
     for inner in [folder.join("chunks"), folder.to_owned()] {
         let names = match disk.list(&inner).await {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             names => names.map_err(FileError::new("list", &inner))?,
         };
         for name in names {

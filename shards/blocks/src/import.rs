@@ -92,8 +92,7 @@ pub(crate) async fn put_files<R: Runtime>(runtime: &R, block: &Block, to: &Path)
 async fn put_file<R: Runtime>(runtime: &R, from: &Path, to: &Path) -> Result<(), BlocksError> {
     match runtime.disk().link(from, to).await {
         Ok(()) => Ok(()),
-        // Another file system, or one that knows no links; whatever else is wrong shows in the copying.
-        Err(error) if matches!(error.kind(), io::ErrorKind::CrossesDevices | io::ErrorKind::Unsupported) => {
+        Err(error) if folder::knows_no_link(&error) => {
             let bytes = map(runtime, from).await?;
             write_file(runtime, to.to_owned(), &bytes).await?;
             bytes.release_pages();

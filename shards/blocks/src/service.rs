@@ -64,6 +64,8 @@ pub struct Service {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) stopping: AtomicBool,
+    /// The last look has found nothing to do.
+    pub(crate) idle: AtomicBool,
     retention: Retention,
     pub(crate) job: Mutex<Option<Job>>,
     /// Blocks that do not count any more and are to be removed. Nothing is compacted while there are any: what makes the start tell
@@ -135,6 +137,11 @@ impl Service {
 
     pub fn job(&self) -> Option<Job> {
         lock(&self.state.job).clone()
+    }
+
+    /// Whether everything was done that was due at the last look.
+    pub fn is_idle(&self) -> bool {
+        self.state.idle.load(Ordering::Acquire)
     }
 
     /// Chunks that were found damaged when their window was cut, the first hundred of this process.

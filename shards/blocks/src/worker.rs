@@ -9,7 +9,7 @@ use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::Poll,
     time::Duration,
 };
@@ -149,7 +149,10 @@ impl<R: Runtime> Worker<R> {
         *lock(&self.desk.service.state.job) = None;
         match stepped {
             Ok(true) => Step::Worked,
-            Ok(false) => Step::NothingDue,
+            Ok(false) => {
+                self.set_idle(true);
+                Step::NothingDue
+            }
             Err(error) => Step::Failed(error),
         }
     }
@@ -187,8 +190,14 @@ impl<R: Runtime> Worker<R> {
 
     /// Takes blocks out of the set in favour of others; their removal is the next step.
     fn replace(&self, gone: &[Arc<Block>], new: impl IntoIterator<Item = Block>) {
+        self.set_idle(false);
         self.desk.service.blocks.replace(gone, new);
         lock(&self.desk.service.state.doomed).extend(gone.iter().map(|block| block.ulid));
+    }
+
+    /// Before anything else shows that there is work, and after the last of it.
+    fn set_idle(&self, idle: bool) {
+        self.desk.service.state.idle.store(idle, Ordering::Release);
     }
 
     fn expire(&self) -> bool {
@@ -326,6 +335,7 @@ impl<R: Runtime> Worker<R> {
     }
 
     fn show_job(&self, kind: JobKind, times: TimeRange) {
+        self.set_idle(false);
         *lock(&self.desk.service.state.job) = Some(Job { kind, times, series_done: 0, series: 0 });
     }
 }

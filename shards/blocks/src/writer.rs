@@ -87,18 +87,21 @@ impl<R: Runtime> PendingBlock<R> {
     }
 
     /// Takes over the segments of another block, by hard links: what a disk holds already is not written again. Returns the number of
-    /// the first of them. Goes before any chunk.
-    pub(crate) async fn link_segments(&mut self, block: &Block) -> Result<u32, BlocksError> {
+    /// the first of them; `None` where nothing can be linked. Goes before any chunk.
+    pub(crate) async fn link_segments(&mut self, block: &Block) -> Result<Option<u32>, BlocksError> {
         let first = self.linked_segments;
         let (from, to) = (block.folder().join("chunks"), self.folder.join("chunks"));
         for segment in 0..block.segment_count() {
             let from = from.join(segment::file_name(segment));
             let to = to.join(segment::file_name(first + segment));
-            self.runtime.disk().link(&from, &to).await.map_err(FileError::new("link", &from))?;
+            match self.runtime.disk().link(&from, &to).await {
+                Err(error) if segment == 0 && folder::knows_no_link(&error) => return Ok(None),
+                linked => linked.map_err(FileError::new("link", &from))?,
+            }
         }
         self.linked_segments += block.segment_count();
         self.segments = SegmentWriter::starting_at(self.linked_segments);
-        Ok(first)
+        Ok(Some(first))
     }
 
     /// Adds a chunk that is in a linked segment.

@@ -107,13 +107,15 @@ pub(super) async fn tsdb(State(shared): State<Shared>, params: Params) -> Result
     Ok(success(write, &[]))
 }
 
-/// What the blocks say of themselves, by time; and the job on them that is under way.
+/// What the blocks say of themselves, by time; the job on them that is under way; and whether all was done that was due at the last look.
 pub(super) async fn blocks(State(shared): State<Shared>) -> Result<Response, ApiError> {
     let service = shared.storage()?.blocks();
     let set = service.blocks.current();
+    // After the set: whoever sees a new block must not see that all is done on account of what was before it.
+    let is_idle = service.is_idle();
     let job = service.job();
     let write = |json: &mut Json| {
-        json.object().key("blocks").array();
+        json.object().key("idle").bool(is_idle).key("blocks").array();
         for block in &set.blocks {
             json.raw(&block.meta.encode_compact());
         }
