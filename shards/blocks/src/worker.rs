@@ -292,8 +292,13 @@ impl<R: Runtime> Worker<R> {
     async fn clean_tombstones(&mut self) -> Result<(), BlocksError> {
         let mut result = Ok(());
         while self.remove_doomed().await? {}
-        let set = self.desk.service.blocks.current();
-        for block in set.blocks.iter().filter(|block| !block.tombstones().is_empty()) {
+        for ulid in self.desk.service.blocks.current().blocks.iter().map(|block| block.ulid).collect::<Vec<_>>() {
+            // As it is now: something may have been deleted of it while those before it were made anew.
+            let set = self.desk.service.blocks.current();
+            let Some(block) = set.blocks.iter().find(|block| block.ulid == ulid && !block.tombstones().is_empty())
+            else {
+                continue;
+            };
             match self.merge(std::slice::from_ref(block)).await {
                 Err(BlocksError::Damage(damage)) => result = Err(damage.into()),
                 merged => merged?,

@@ -36,10 +36,16 @@ const REGRESSIONS: [(u64, &str); 11] = [
 ];
 
 /// As the ones above, with deletions and snapshots.
-const REGRESSIONS_WITH_ERRANDS: [(u64, &str); 1] = [(
-    7363,
-    "a log segment that was to be used again could not be opened, while a commit waited for it: the shard took no writes any more",
-)];
+const REGRESSIONS_WITH_ERRANDS: [(u64, &str); 2] = [
+    (
+        7363,
+        "a log segment that was to be used again could not be opened, while a commit waited for it: the shard took no writes any more",
+    ),
+    (
+        23404,
+        "of a block something was deleted while one before it was cleaned, and then it was cleaned as it had been before",
+    ),
+];
 
 #[test]
 fn seeds_that_found_something_stay_sound() {
