@@ -224,6 +224,10 @@ impl<R: Runtime> Core<R> {
         let state = self.checkpointing.state.get();
         let begun = state.generation == file.generation;
         let mut mark = if begun { state.definitions } else { DefinitionsMark::default() };
+        // A damaged series log has had more than the head got of it: what it lost is not there to be written, and what comes next has
+        // numbers from the head's end on.
+        mark.next_pair = mark.next_pair.min(end.next_pair);
+        mark.next_series = mark.next_series.min(end.next_series);
         if mark == end {
             return Ok(0);
         }

@@ -294,8 +294,8 @@ impl Oracle {
             for time in missing {
                 series.times.remove(&time);
             }
-            // What says that they were deleted may have rotted away.
-            series.gone.retain(|&time, _| samples.binary_search_by_key(&time, |sample| sample.time.0).is_err());
+            // What says that samples were deleted may have rotted away, or the samples: then they can be stored anew.
+            series.gone.clear();
         }
         // Half of a part may have rotted away.
         self.open.clear();

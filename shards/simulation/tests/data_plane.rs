@@ -36,7 +36,7 @@ const REGRESSIONS: [(u64, &str); 11] = [
 ];
 
 /// As the ones above, with deletions and snapshots.
-const REGRESSIONS_WITH_ERRANDS: [(u64, &str); 2] = [
+const REGRESSIONS_WITH_ERRANDS: [(u64, &str); 3] = [
     (
         7363,
         "a log segment that was to be used again could not be opened, while a commit waited for it: the shard took no writes any more",
