@@ -45,6 +45,7 @@ const REGRESSIONS_WITH_ERRANDS: [(u64, &str); 3] = [
         23404,
         "of a block something was deleted while one before it was cleaned, and then it was cleaned as it had been before",
     ),
+    (40968, "rot took definitions of a series log, and the next checkpoint wrote a series log without an end"),
 ];
 
 #[test]
