@@ -31,7 +31,7 @@ use crate::{
     config::{
         file::{self, ConfigFileError, FileConfig},
         flags::{ServeCommand, ServeFlags},
-        tuning::{self, Tuning, TuningError},
+        tuning::{self, Finding, Tuning, TuningError},
     },
     query::{QueryService, storage::Storage},
     service_manager::ServiceManager,
@@ -93,6 +93,9 @@ pub(crate) fn serve(command: ServeCommand) -> Result<(), ServeError> {
         warn_of_sections(&command.flags.config_file, config);
     }
     let tuning = tuning::load(&command.flags)?;
+    for Finding { what, remedy } in &tuning.findings {
+        tracing::warn!(remedy, "tuning: {what}");
+    }
     let control = tuning.data_plane.placement.control.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(tuning::control_threads(&tuning.data_plane.placement))
@@ -143,7 +146,8 @@ pub(crate) fn warn_of_sections(path: &Path, config: &FileConfig) {
 }
 
 async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Result<(), ServeError> {
-    let Tuning { mut data_plane, summary } = tuning;
+    let Tuning { mut data_plane, summary, .. } = tuning;
+    data_plane.exemplars_max = config.exemplars_max;
     let mut signals = Signals::listen().map_err(ServeError::Runtime)?;
     let manager = ServiceManager::of_environment();
     let listeners = listen(&command.flags).await?;

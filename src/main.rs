@@ -13,6 +13,7 @@ mod query;
 mod service_manager;
 mod telemetry;
 mod tsdb_command;
+mod tune;
 mod ui;
 mod version;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Ok(Command::Serve(command)) => fail_with_line(app::serve(*command)),
         Ok(Command::Load(args)) => fail_with_line(load::run(*args)),
         Ok(Command::Tsdb(args)) => fail_with_line(tsdb_command::run(args)),
+        Ok(Command::Tune(args)) => fail_with_line(tune::run(&args)),
         Err(UsageError::Clap(error)) if is_help(&error) => error.exit(),
         Err(error) => {
             // Of clap's several lines the first says what is wrong.

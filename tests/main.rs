@@ -2,8 +2,13 @@
 
 mod api;
 mod blocks;
+mod cardinality;
 mod deletion;
+mod exemplars;
+mod guide;
 mod harness;
+mod histograms;
+mod import;
 mod peers;
 mod restart;
 mod service_manager;

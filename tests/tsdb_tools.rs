@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, fs, path::Path, process::Output};
 
 use crate::harness::{
-    days::{HOUR, MINUTE, assert_equal, copy_blocks, read, settled, write_hours},
+    days::{HOUR, MINUTE, copy_blocks, settled, write_hours},
     http, now_ms,
-    peer::{self, promtool},
+    peer::promtool,
     server::{Server, folder, run_to_end},
 };
 
@@ -95,45 +95,4 @@ fn damage_in_a_block_is_named_and_the_rest_checked() {
     let damaged: Vec<_> = report.lines().filter(|line| line.starts_with("damaged")).collect();
     assert!(matches!(damaged[..], [line] if line.contains(&name) && line.contains("chunks/000001")), "{report}");
     assert!(report.contains("1 damaged"), "{report}");
-}
-
-/// Goal: moving from Prometheus. Method: its snapshot, with a deletion and a head, is imported, answers the same, and is added to.
-#[test]
-fn what_a_prometheus_has_is_imported_and_added_to() {
-    let folder = folder();
-    let prometheus = peer::prometheus_with(folder.path(), "global: {}\n", &["--web.enable-admin-api"]);
-    let end = now_ms().div_euclid(HOUR) * HOUR;
-    let start = end - 24 * HOUR;
-    let mut model = write_hours(prometheus.address, start, 0..18);
-    let deleted = http::post_form(prometheus.address, "/api/v1/admin/tsdb/delete_series", &[("match[]", "series_04")]);
-    assert_eq!(deleted.code, 204, "{}", deleted.text());
-    model.remove("series_04");
-    let snapshot = http::request(prometheus.address, "POST", "/api/v1/admin/tsdb/snapshot", &[], b"");
-    let name = snapshot.json()["data"]["name"].as_str().expect("a name").to_owned();
-    assert_equal(&read(prometheus.address, end), &model, "the Prometheus");
-    drop(prometheus);
-    let snapshot = folder.path().join("prometheus-data/snapshots").join(name).display().to_string();
-    let data = folder.path().join("data").display().to_string();
-    let report = text(&tsdb(&["import", &snapshot, &data]));
-    assert!(report.lines().count() > 0 && report.lines().all(|line| line.ends_with(": imported")), "{report}");
-    let again = text(&tsdb(&["import", &snapshot, &data]));
-    assert!(again.lines().all(|line| line.ends_with(": there already")), "{again}");
-
-    // In memory, where it can't be linked to.
-    if let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") {
-        let path = elsewhere.path().join("data").display().to_string();
-        assert_eq!(text(&tsdb(&["import", &snapshot, &path])), report, "copied");
-        assert_eq!(text(&tsdb(&["dump", &path])), text(&tsdb(&["dump", &snapshot])));
-    }
-
-    let server = Server::start(folder.path(), &[]);
-    assert_equal(&read(server.address, end), &model, "Millrace on what was imported");
-    for (name, samples) in write_hours(server.address, start, 18..24) {
-        model.entry(name).or_default().extend(samples);
-    }
-    settled(&server, end - MINUTE);
-    assert_equal(&read(server.address, end), &model, "after more was written, cut and compacted");
-    let refused = tsdb(&["import", &snapshot, &data]);
-    assert!(!refused.status.success(), "a server runs there");
-    assert!(server.stop().success());
 }

@@ -18,6 +18,30 @@ pub struct Expr {
     pub span: Span,
 }
 
+impl Expr {
+    /// All selectors in the expression, from left to right.
+    pub fn selectors(&self) -> Vec<&VectorSelector> {
+        let (mut found, mut rest) = (Vec::new(), vec![self]);
+        while let Some(expr) = rest.pop() {
+            match &expr.kind {
+                ExprKind::Number(_) | ExprKind::String(_) => {}
+                ExprKind::Paren(inner) => rest.push(inner),
+                ExprKind::Unary(unary) => rest.push(&unary.operand),
+                ExprKind::Binary(binary) => rest.extend([&binary.right, &binary.left]),
+                ExprKind::Aggregate(aggregate) => {
+                    rest.push(&aggregate.operand);
+                    rest.extend(&aggregate.parameter);
+                }
+                ExprKind::Call(call) => rest.extend(call.args.iter().rev()),
+                ExprKind::VectorSelector(selector) => found.push(selector),
+                ExprKind::MatrixSelector(matrix) => found.push(&matrix.selector),
+                ExprKind::Subquery(subquery) => rest.push(&subquery.operand),
+            }
+        }
+        found
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExprKind {
     Number(NumberLiteral),

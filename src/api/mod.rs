@@ -4,7 +4,7 @@
 
 mod cors;
 mod error;
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod metrics_page;
 mod params;
 pub(crate) mod server;
@@ -92,6 +92,9 @@ impl Inner {
         self.metrics.config_loaded(result.as_ref().map(|_| crate::calendar::now_ms()).map_err(|_| ()));
         let config = result.inspect_err(|error| tracing::error!(%error, "reload of the configuration failed"))?;
         crate::app::warn_of_sections(&self.flags.config_file, &config);
+        if let Some(storage) = self.storage.get() {
+            storage.handle().shared().set_exemplars_max(config.exemplars_max);
+        }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         tracing::info!(file = %self.flags.config_file.display(), "configuration loaded");
         Ok(())
@@ -116,6 +119,7 @@ pub(crate) fn router(shared: &Shared) -> Router {
         .route("/metrics", get(metrics_page::show))
         .route("/", get(ui::status_page))
         .route("/status", get(ui::status_page))
+        .route("/cardinality", get(ui::cardinality::page))
         .route_layer(middleware::from_fn_with_state(shared.clone(), refuse_unless_ready))
         .route("/-/healthy", get(lifecycle::healthy))
         .route("/-/ready", get(lifecycle::ready))

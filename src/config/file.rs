@@ -17,6 +17,8 @@ use serde::{
     de::{self, IgnoredAny},
 };
 
+use shard::shared::EXEMPLARS_MAX;
+
 use super::{nearest, units::PromDuration};
 
 /// Larger than any real configuration, small enough that a wrong path can't fill the memory.
@@ -33,6 +35,8 @@ pub(crate) struct FileConfig {
     pub(crate) external_labels: Labels,
     /// `storage.tsdb.out_of_order_time_window`.
     pub(crate) out_of_order_window: Option<PromDuration>,
+    /// `storage.exemplars.max_exemplars`; 0 keeps none.
+    pub(crate) exemplars_max: u64,
     /// Sections and keys that are there and have no effect in this release.
     pub(crate) without_effect: Vec<&'static str>,
 }
@@ -43,6 +47,7 @@ impl Default for FileConfig {
             evaluation_interval: DEFAULT_INTERVAL,
             external_labels: Labels::empty(),
             out_of_order_window: None,
+            exemplars_max: EXEMPLARS_MAX,
             without_effect: Vec::new(),
         }
     }
@@ -151,7 +156,13 @@ struct Global {
 #[serde(deny_unknown_fields, default)]
 struct Storage {
     tsdb: Option<Tsdb>,
-    exemplars: Unread,
+    exemplars: Option<Exemplars>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Exemplars {
+    max_exemplars: Option<i64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -167,11 +178,14 @@ impl Document {
     fn into_config(self) -> FileConfig {
         let without_effect = self.without_effect();
         let global = self.global.unwrap_or_default();
-        let tsdb = self.storage.and_then(|storage| storage.tsdb);
+        let Storage { tsdb, exemplars } = self.storage.unwrap_or_default();
+        let exemplars_max = exemplars.and_then(|exemplars| exemplars.max_exemplars);
         FileConfig {
             evaluation_interval: global.evaluation_interval.map_or(DEFAULT_INTERVAL, |text| text.0),
             external_labels: global.external_labels.map_or_else(Labels::empty, |pairs| pairs.0),
             out_of_order_window: tsdb.and_then(|tsdb| tsdb.out_of_order_time_window).map(|text| text.0),
+            // As in Prometheus, none is kept where the number is not positive.
+            exemplars_max: exemplars_max.map_or(EXEMPLARS_MAX, |max| u64::try_from(max).unwrap_or(0)),
             without_effect,
         }
     }
@@ -180,7 +194,10 @@ impl Document {
         let storage = self.storage.as_ref();
         let tsdb = storage.and_then(|storage| storage.tsdb.as_ref());
         let sections = [
-            ("storage.exemplars", storage.is_some_and(|storage| storage.exemplars.present)),
+            (
+                "storage.tsdb.out_of_order_time_window",
+                tsdb.and_then(|tsdb| tsdb.out_of_order_time_window.as_ref()).is_some_and(|window| window.0.ms() > 0),
+            ),
             ("storage.tsdb.retention", tsdb.is_some_and(|tsdb| tsdb.retention.present)),
             ("storage.tsdb.chunk_encoding", tsdb.is_some_and(|tsdb| tsdb.chunk_encoding.present)),
             (
@@ -213,8 +230,9 @@ impl FileConfig {
                 writeln!(out, "    {}: {}", label.name, quoted(label.value)).expect("writing to memory");
             }
         }
+        writeln!(out, "storage:\n  exemplars:\n    max_exemplars: {}", self.exemplars_max).expect("writing to memory");
         if let Some(window) = self.out_of_order_window {
-            writeln!(out, "storage:\n  tsdb:\n    out_of_order_time_window: {window}").expect("writing to memory");
+            writeln!(out, "  tsdb:\n    out_of_order_time_window: {window}").expect("writing to memory");
         }
         out
     }
@@ -291,12 +309,14 @@ mod tests {
     #[test]
     fn what_exists_is_applied_and_the_rest_is_named() {
         let text = "global:\n  evaluation_interval: 30s\n  external_labels: {shard: 1, region: eu}\nstorage:\n  tsdb:\n    \
-                    out_of_order_time_window: 10m\nscrape_configs:\n  - job_name: x\n    anything: [1]\nrule_files: []\n";
+                    out_of_order_time_window: 10m\n  exemplars: {max_exemplars: 7}\nscrape_configs:\n  - job_name: x\n    anything: [1]\nrule_files: []\n";
         let config = parsed(text).expect("a good file");
         assert_eq!(config.evaluation_interval.ms(), 30_000);
         assert_eq!(config.external_labels, Labels::from_pairs([("shard", "1"), ("region", "eu")]));
         assert_eq!(config.out_of_order_window.map(PromDuration::ms), Some(600_000));
-        assert_eq!(config.without_effect, ["rule_files", "scrape_configs"]);
+        assert_eq!(config.exemplars_max, 7);
+        assert_eq!(parsed("storage: {exemplars: {max_exemplars: -1}}").map(|config| config.exemplars_max), Ok(0));
+        assert_eq!(config.without_effect, ["storage.tsdb.out_of_order_time_window", "rule_files", "scrape_configs"]);
         assert_eq!(parsed(&config.to_yaml()).map(|again| again.external_labels), Ok(config.external_labels));
     }
 

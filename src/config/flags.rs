@@ -10,13 +10,14 @@ use blocks::Retention;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use promql::parser::ParseOptions;
 use regex::Regex;
+use tsdb::limits::ShareLimit;
 
 use super::{
     foreign::{self, Takes},
     nearest,
     units::{PromDuration, Size},
 };
-use crate::{load::LoadArgs, tsdb_command::TsdbArgs};
+use crate::{load::LoadArgs, tsdb_command::TsdbArgs, tune::TuneArgs};
 
 /// Listens here unless told otherwise, like Prometheus.
 pub(crate) const DEFAULT_LISTEN_ADDRESS: &str = "0.0.0.0:9090";
@@ -45,6 +46,8 @@ enum CliCommand {
     Load(Box<LoadArgs>),
     /// Look at a data directory whose server does not run
     Tsdb(TsdbArgs),
+    /// Measure this machine and write a tuning file for it
+    Tune(TuneArgs),
 }
 
 /// A command line, understood.
@@ -53,6 +56,7 @@ pub(crate) enum Command {
     Serve(Box<ServeCommand>),
     Load(Box<LoadArgs>),
     Tsdb(TsdbArgs),
+    Tune(TuneArgs),
 }
 
 #[derive(Debug)]
@@ -78,6 +82,23 @@ pub(crate) enum LogLevel {
     Info,
     Warn,
     Error,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Excess {
+    /// 400, with the reason and the first of them; what else the request has is stored
+    Refuse,
+    /// Nothing: they are counted in millrace_samples_rejected_total
+    Drop,
+}
+
+/// `LABEL=COUNT`
+fn share_limit(text: &str) -> Result<ShareLimit, String> {
+    let parts = text.rsplit_once('=').filter(|(label, _)| !label.is_empty());
+    let (label, count) = parts.ok_or("write it as LABEL=COUNT, such as job=100000")?;
+    let series_max = count.parse().ok().filter(|&count| count > 0);
+    let series_max = series_max.ok_or_else(|| format!("{count:?} is not a number of series, at least 1"))?;
+    Ok(ShareLimit { label: label.to_owned(), series_max })
 }
 
 /// A regular expression for origins, anchored at both ends.
@@ -202,6 +223,22 @@ pub(crate) struct ServeFlags {
     #[arg(long = "limits.max-labels-per-series", value_name = "COUNT", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) series_labels_max: u32,
 
+    /// Series that one metric may have; 0: any number
+    #[arg(long = "limits.max-series-per-metric", value_name = "COUNT", default_value_t = 0)]
+    pub(crate) metric_series_max: u64,
+
+    /// Series that each value of a label may have, such as job=100000; repeatable, one label each
+    #[arg(long = "limits.max-series-per-label", value_name = "LABEL=COUNT", value_parser = share_limit)]
+    pub(crate) label_series_max: Vec<ShareLimit>,
+
+    /// Series that may be created within a minute; 0: any number
+    #[arg(long = "limits.max-new-series-per-minute", value_name = "COUNT", default_value_t = 0)]
+    pub(crate) new_series_per_minute_max: u32,
+
+    /// What a sender is told of series beyond one of these limits
+    #[arg(long = "limits.excess", value_name = "WAY", default_value = "refuse")]
+    pub(crate) excess: Excess,
+
     /// The least important messages that are logged
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: LogLevel,
@@ -215,12 +252,14 @@ pub(crate) struct ServeFlags {
 const RETENTION_TIME_DEFAULT: PromDuration = PromDuration::from_ms(15 * 24 * 3_600_000);
 
 /// Features of Prometheus that have an effect here.
-const FEATURES: [&str; 5] = [
+const FEATURES: [&str; 6] = [
     "promql-experimental-functions",
     "promql-extended-range-selectors",
     "promql-binop-fill-modifiers",
     "promql-delayed-name-removal",
     "type-and-unit-labels",
+    // Always on; `storage.exemplars.max_exemplars: 0` switches it off.
+    "exemplar-storage",
 ];
 
 impl ServeFlags {
@@ -285,6 +324,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     match Cli::from_arg_matches(&matches)?.command {
         CliCommand::Load(args) => Ok(Command::Load(args)),
         CliCommand::Tsdb(args) => Ok(Command::Tsdb(args)),
+        CliCommand::Tune(args) => Ok(Command::Tune(args)),
         CliCommand::Serve(flags) => {
             let matches = matches.subcommand_matches("serve").expect("the subcommand that was just parsed");
             let named = matches.value_source("config_file") == Some(clap::parser::ValueSource::CommandLine);
@@ -361,7 +401,7 @@ mod tests {
         let args = ["millrace", "serve"].iter().chain(args).map(OsString::from);
         match parse(args)? {
             Command::Serve(command) => Ok(*command),
-            Command::Load(_) | Command::Tsdb(_) => unreachable!("the arguments say serve"),
+            Command::Load(_) | Command::Tsdb(_) | Command::Tune(_) => unreachable!("the arguments say serve"),
         }
     }
 

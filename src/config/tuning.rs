@@ -10,17 +10,29 @@
 //!
 //! Files are for ever: the version is required, and a key that is not known is refused instead of guessed.
 
+mod check;
+mod host;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
+use model::METRIC_NAME;
 use runtime::placement::{Placement, Topology};
-use shard::{Backend, ShardConfig, directory::DataDirectory};
+use shard::{Backend, ShardConfig, directory::DataDirectory, ingest::Excess};
 use toml::de::{DeTable, DeValue};
+use tsdb::limits::ShareLimit;
 use wire::remote_write::DecodeLimits;
 
-use super::{flags::ServeFlags, nearest};
+pub(crate) use self::{
+    check::{Finding, check},
+    host::Host,
+};
+use super::{
+    flags::{self, ServeFlags},
+    nearest,
+};
 
 const VERSION: i64 = 1;
 const KEYS: [&str; 5] = ["version", "shards", "shard_cpus", "control_cpus", "backend"];
@@ -38,6 +50,8 @@ pub(crate) struct Tuning {
     pub(crate) data_plane: shard::Config,
     /// Placement in words.
     pub(crate) summary: String,
+    /// What of the placement does not suit the machine.
+    pub(crate) findings: Vec<Finding>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,13 +75,19 @@ struct File {
 
 pub(crate) fn load(flags: &ServeFlags) -> Result<Tuning, TuningError> {
     let file = flags.tuning_file.as_deref().map_or_else(|| Ok(File::default()), read)?;
-    let topology = Topology::read().map_err(TuningError::Topology)?;
+    let host = Host::read().map_err(TuningError::Topology)?;
+    let topology = &host.topology;
     // What is wrong with the directory is said by whoever opens it.
     let recorded = DataDirectory::recorded_shards(&flags.storage_path).unwrap_or(None);
-    let placement = place(&file, &topology, recorded);
-    let summary = summary(&placement, &topology);
+    let placement = place(&file, topology, recorded);
+    let summary = summary(&placement, topology);
+    let findings = check(&placement, file.backend.unwrap_or_default(), &host);
     let mut shard = ShardConfig::default();
     shard.limits.labels_per_series_max = flags.series_labels_max as usize;
+    shard.limits.shares = flags.label_series_max.clone();
+    if flags.metric_series_max > 0 {
+        shard.limits.shares.push(ShareLimit { label: METRIC_NAME.to_owned(), series_max: flags.metric_series_max });
+    }
     let mut decode_limits = DecodeLimits::default();
     decode_limits.labels_per_series_max = decode_limits.labels_per_series_max.max(flags.series_labels_max);
     let data_plane = shard::Config {
@@ -75,11 +95,24 @@ pub(crate) fn load(flags: &ServeFlags) -> Result<Tuning, TuningError> {
         placement,
         backend: file.backend.unwrap_or_default(),
         ingest_listen: None,
-        series_max: if flags.series_max == 0 { series_that_fit(&topology) } else { flags.series_max },
+        series_max: if flags.series_max == 0 { series_that_fit(&host) } else { flags.series_max },
+        new_series_per_minute_max: flags.new_series_per_minute_max,
+        exemplars_max: shard::shared::EXEMPLARS_MAX,
+        excess: match flags.excess {
+            flags::Excess::Refuse => Excess::Refuse,
+            flags::Excess::Drop => Excess::Drop,
+        },
         decode_limits,
         shard,
     };
-    Ok(Tuning { data_plane, summary })
+    Ok(Tuning { data_plane, summary, findings })
+}
+
+/// Holds a tuning file against this machine.
+pub(crate) fn check_file(path: &Path) -> Result<Vec<Finding>, TuningError> {
+    let (file, host) = (read(path)?, Host::read().map_err(TuningError::Topology)?);
+    let placement = place(&file, &host.topology, None);
+    Ok(check(&placement, file.backend.unwrap_or_default(), &host))
 }
 
 fn read(path: &Path) -> Result<File, TuningError> {
@@ -125,11 +158,11 @@ fn parse(text: &str) -> Result<File, Fault> {
             other => return Err(fault(format!("unknown key `{other}`{}", nearest::hint(other, KEYS)))),
         }
     }
-    check(&file, version)?;
+    check_keys(&file, version)?;
     Ok(file)
 }
 
-fn check(file: &File, version: Option<i64>) -> Result<(), Fault> {
+fn check_keys(file: &File, version: Option<i64>) -> Result<(), Fault> {
     let fault = |what: &str| Err(Fault { offset: 0, what: what.to_owned() });
     match version {
         None => return fault("`version = 1` is missing"),
@@ -189,21 +222,24 @@ fn summary(placement: &Placement, topology: &Topology) -> String {
     format!("{count} shard{plural} on CPU {}; control plane on CPU {}; {usable} usable", list(shards), list(control))
 }
 
-fn list(cpus: &[usize]) -> String {
+pub(crate) fn list(cpus: &[usize]) -> String {
     cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn series_that_fit(topology: &Topology) -> u64 {
-    let all = rustix::system::sysinfo();
-    let machine = all.totalram * u64::from(all.mem_unit);
-    let memory = topology.memory_limit.map_or(machine, |limit| limit.min(machine));
+pub(crate) fn series_that_fit(host: &Host) -> u64 {
     let (share, whole) = SERIES_MEMORY_SHARE;
-    (memory / whole * share / SERIES_BYTES).max(1)
+    (host.usable_memory() / whole * share / SERIES_BYTES).max(1)
 }
 
 /// Threads that suit the control plane's CPUs.
 pub(crate) fn control_threads(placement: &Placement) -> usize {
     placement.control.len().clamp(1, CONTROL_THREADS_MAX)
+}
+
+/// What a file's text comes to on a machine.
+#[cfg(test)]
+pub(crate) fn placement_of(text: &str, topology: &Topology) -> Result<Placement, String> {
+    parse(text).map(|file| place(&file, topology, None)).map_err(|fault| fault.what)
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Taken {
         batch.decode(protocol, body, &key(), &DecodeLimits::default()).expect("a sound body");
         for series in batch.series() {
             let mut labels = Vec::new();
-            batch.visit_labels(series, &mut |name, value| {
+            batch.visit_labels(series.labels, &mut |name, value| {
                 labels.push([name, value].map(|text| String::from_utf8(text.to_vec()).expect("UTF-8")).into());
             });
             self.labels.insert(series.id.low, labels);

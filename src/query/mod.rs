@@ -3,6 +3,7 @@
 //! A query waits in line (`--query.max-concurrency`), then runs on a blocking thread of its own: the engine is synchronous and a
 //! worker of the runtime must never be held by it. Its deadline counts from its arrival. A client that hangs up cancels it.
 
+pub(crate) mod cardinality;
 mod merged;
 mod source;
 pub(crate) mod storage;

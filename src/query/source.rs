@@ -10,7 +10,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use blocks::Blocks;
-use codec::gorilla;
+use codec::{decode_floats_into, histogram};
 use model::{Labels, LabelsBuilder, METRIC_NAME, Matcher};
 use promql::{
     budget::{QueryBudget, Reservation},
@@ -201,7 +201,7 @@ impl<'s> Reader<'s> {
         Self { files, buffer: Vec::new(), times: Vec::new(), values: Vec::new() }
     }
 
-    /// Decodes a chunk into the reader's columns, in place of what was there.
+    /// Decodes a chunk into the reader's columns, in place of what was there. A chunk of histograms has nothing for them.
     fn decode(
         &mut self,
         shard: usize,
@@ -211,14 +211,17 @@ impl<'s> Reader<'s> {
     ) -> Result<(), SourceError> {
         self.times.clear();
         self.values.clear();
-        let data = match chunk {
-            SelectedChunk::Copied { start, length } => &part.bytes[start as usize..][..length as usize],
+        let chunk = match chunk {
+            SelectedChunk::Copied { encoding, start, length } => part.copied(encoding, start, length),
             SelectedChunk::Sealed(sealed) => {
                 let read = self.files.read(shard, part.tags[position], sealed.address, &mut self.buffer);
                 read.map_err(|error| SourceError::Storage(error.to_string()))?
             }
         };
-        match gorilla::decode_into(data, &mut self.times, &mut self.values) {
+        if histogram::is_histogram(chunk.encoding) {
+            return Ok(());
+        }
+        match decode_floats_into(chunk.encoding, chunk.data, &mut self.times, &mut self.values) {
             Ok(_) => Ok(()),
             Err(error) => {
                 let labels = part.labels.labels(part.series[position]);

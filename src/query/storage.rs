@@ -4,25 +4,27 @@
 //! bounded by the memory that one query may hold.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeSet, HashSet},
     sync::Arc,
 };
 
 use blocks::{Block, Damage};
-use model::{Label, Labels, METRIC_NAME, MatchOp, Matcher};
+use model::{Label, Labels, MatchOp, Matcher};
 use shard::{
     BackendInUse, DataPlane, Handle, Refusal,
     ingest::{IngestCounters, Receiver},
+    metadata::{Metadata, MetadataStore},
     read::ChunkFiles,
     stats::ShardStats,
 };
 use tsdb::{
     block::index::{SeriesEntry, SymbolPair},
+    exemplars::SelectedExemplars,
     index::PairRef,
     select::{self, TimeRange, Wanted},
 };
 
-use super::source::StorageSource;
+use super::{cardinality::Cardinality, source::StorageSource};
 
 /// The data plane, seen from the control plane.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ pub(crate) struct Storage {
     files: Arc<ChunkFiles>,
     receiver: Arc<Receiver>,
     writes: Arc<IngestCounters>,
+    metadata: Arc<MetadataStore>,
     /// The backend of the shards, in words.
     backend: String,
     /// Bytes that one answer may hold before it is written.
@@ -56,25 +59,6 @@ pub(crate) struct Found<T> {
     pub(crate) truncated: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NamedCount {
-    pub(crate) name: String,
-    pub(crate) count: u64,
-}
-
-/// What `status/tsdb` shows.
-pub(crate) struct Cardinality {
-    pub(crate) series: u64,
-    pub(crate) label_pairs: u64,
-    pub(crate) chunks: u64,
-    pub(crate) min_time: Option<i64>,
-    pub(crate) max_time: Option<i64>,
-    pub(crate) series_by_metric: Vec<NamedCount>,
-    pub(crate) values_by_label: Vec<NamedCount>,
-    pub(crate) bytes_by_label: Vec<NamedCount>,
-    pub(crate) series_by_pair: Vec<NamedCount>,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StorageError {
     #[error(transparent)]
@@ -96,8 +80,8 @@ impl Storage {
             backend @ BackendInUse::Portable { instead: Some(reason) } => format!("{}: {reason}", backend.name()),
         };
         let (files, receiver) = (Arc::new(data_plane.chunk_files()), Arc::new(data_plane.receiver()));
-        let writes = data_plane.ingest_counters().clone();
-        Self { handle: data_plane.handle(), blocks, files, receiver, writes, backend, bytes_max }
+        let (writes, metadata) = (data_plane.ingest_counters().clone(), data_plane.metadata().clone());
+        Self { handle: data_plane.handle(), blocks, files, receiver, writes, metadata, backend, bytes_max }
     }
 
     /// Counts of the write requests of all ports.
@@ -211,9 +195,9 @@ impl Storage {
         off_the_runtime(move || {
             let mut values = BTreeSet::new();
             for shard in &shards {
-                for (_, pair) in &shard.series_by_pair {
-                    if shard.labels.name_of(*pair) == name {
-                        insert(&mut values, shard.labels.value_of(*pair), &mut account)?;
+                for counted in &shard.by_pair {
+                    if shard.labels.name_of(counted.pair) == name {
+                        insert(&mut values, shard.labels.value_of(counted.pair), &mut account)?;
                     }
                 }
             }
@@ -273,6 +257,25 @@ impl Storage {
         Ok(found)
     }
 
+    /// Exemplars of the series that satisfy all matchers of one of the sets, in order of series, then of time.
+    pub(crate) async fn exemplars(
+        &self,
+        match_sets: Arc<[Vec<Matcher>]>,
+        range: TimeRange,
+    ) -> Result<Vec<SelectedExemplars>, StorageError> {
+        let mut found = self.handle.select_exemplars(match_sets, range).await?;
+        off_the_runtime(move || {
+            found.sort_by(|a, b| a.labels.cmp(&b.labels));
+            Ok(found)
+        })
+        .await
+    }
+
+    /// What senders say of one metric, or of all.
+    pub(crate) fn metadata(&self, metric: Option<&str>) -> Vec<(String, Vec<Metadata>)> {
+        self.metadata.list(metric)
+    }
+
     pub(crate) fn blocks(&self) -> &blocks::Service {
         &self.blocks
     }
@@ -292,32 +295,13 @@ impl Storage {
             || newest.is_some_and(|newest| newest < selection.min_time)
     }
 
+    /// Counts of the head for `limit` names each.
     pub(crate) async fn cardinality(&self, limit: usize) -> Result<Cardinality, StorageError> {
         let stats = self.handle.stats().await?;
         let shards = self.handle.cardinality().await?;
         let shared = self.handle.shared();
         let times = (shared.head_min_time(), shared.head_max_time());
-        off_the_runtime(move || {
-            let mut by_pair = BTreeMap::<(&str, &str), u64>::new();
-            for shard in &shards {
-                for (count, pair) in &shard.series_by_pair {
-                    let key = (shard.labels.name_of(*pair), shard.labels.value_of(*pair));
-                    *by_pair.entry(key).or_default() += count;
-                }
-            }
-            Ok(Cardinality {
-                series: stats.iter().map(|shard| shard.series).sum(),
-                label_pairs: by_pair.len() as u64,
-                chunks: stats.iter().map(|shard| shard.chunks).sum(),
-                min_time: times.0,
-                max_time: times.1,
-                series_by_metric: series_by_metric(&by_pair, limit),
-                values_by_label: top(per_name(&by_pair, |_, _| 1), limit),
-                bytes_by_label: top(per_name(&by_pair, |value, series| value.len() as u64 * series), limit),
-                series_by_pair: series_by_pair(&by_pair, limit),
-            })
-        })
-        .await
+        off_the_runtime(move || Ok(Cardinality::of(&stats, &shards, times, limit))).await
     }
 }
 
@@ -340,40 +324,6 @@ fn block_series(
         }
     }
     Ok(())
-}
-
-type Pairs<'a> = BTreeMap<(&'a str, &'a str), u64>;
-
-fn series_by_metric(by_pair: &Pairs<'_>, limit: usize) -> Vec<NamedCount> {
-    let metrics = by_pair.iter().filter(|((name, _), _)| *name == METRIC_NAME);
-    top(metrics.map(|((_, value), count)| (*value, *count)), limit)
-}
-
-fn series_by_pair(by_pair: &Pairs<'_>, limit: usize) -> Vec<NamedCount> {
-    let largest = largest(by_pair.iter().map(|(pair, count)| (pair, *count)), limit).into_iter();
-    largest.map(|((name, value), count)| NamedCount { name: format!("{name}={value}"), count }).collect()
-}
-
-/// Sums of something over the values of each label name.
-fn per_name<'a>(by_pair: &Pairs<'a>, measure: impl Fn(&str, u64) -> u64) -> BTreeMap<&'a str, u64> {
-    let mut sums = BTreeMap::new();
-    for ((name, value), series) in by_pair {
-        *sums.entry(*name).or_default() += measure(value, *series);
-    }
-    sums
-}
-
-fn top<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>, limit: usize) -> Vec<NamedCount> {
-    let largest = largest(counts, limit).into_iter();
-    largest.map(|(name, count)| NamedCount { name: name.to_owned(), count }).collect()
-}
-
-/// The largest counts, largest first; equal ones in the order in which they came.
-fn largest<T>(counts: impl IntoIterator<Item = (T, u64)>, limit: usize) -> Vec<(T, u64)> {
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts.truncate(limit);
-    counts
 }
 
 fn limited<T>(items: BTreeSet<T>, limit: Option<usize>) -> Found<T> {
@@ -422,17 +372,6 @@ async fn off_the_runtime<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counts_are_joined_and_the_largest_come_first() {
-        let by_pair =
-            Pairs::from([((METRIC_NAME, "up"), 3), ((METRIC_NAME, "go"), 5), (("job", "node"), 8), (("job", "x"), 1)]);
-        let named = |name: &str, count| NamedCount { name: name.to_owned(), count };
-        assert_eq!(series_by_metric(&by_pair, 10), [named("go", 5), named("up", 3)]);
-        assert_eq!(series_by_pair(&by_pair, 2), [named("job=node", 8), named("__name__=go", 5)]);
-        let bytes = per_name(&by_pair, |value, series| value.len() as u64 * series);
-        assert_eq!(top(bytes, 10), [named("job", 33), named(METRIC_NAME, 16)]);
-    }
 
     #[test]
     fn a_limit_says_when_it_cuts() {

@@ -7,7 +7,7 @@ use shard::{
     ingest::IngestCounters,
     stats::{COMMIT_BUCKETS, ShardStats},
 };
-use tsdb::Rejection;
+use tsdb::{ExemplarRejection, Rejection};
 
 use super::exposition::{Exposition, Kind};
 use crate::json::number;
@@ -15,6 +15,7 @@ use crate::json::number;
 pub(crate) fn write(page: &mut Exposition, handle: &Handle, stats: &[ShardStats]) {
     write_head(page, handle, stats);
     write_rejections(page, stats);
+    write_exemplars(page, stats);
     write_commits(page, stats);
     write_memory(page, stats);
     write_recovery(page, stats);
@@ -47,12 +48,8 @@ pub(crate) fn write_ingest(page: &mut Exposition, writes: &IngestCounters) {
         page.sample(name, &[("outcome", outcome)], get(counter));
     }
     let name = "millrace_write_unstored_total";
-    page.family(name, Kind::Counter, "What arrived and is not stored by this version, or could not be resolved.");
-    for (kind, counter) in [
-        ("histogram", &writes.histograms_unstored),
-        ("exemplar", &writes.exemplars_unstored),
-        ("series", &writes.series_unresolved),
-    ] {
+    page.family(name, Kind::Counter, "What arrived with label references that could not be resolved.");
+    for (kind, counter) in [("exemplar", &writes.exemplars_unresolved), ("series", &writes.series_unresolved)] {
         page.sample(name, &[("kind", kind)], get(counter));
     }
     let help = "Bytes of request bodies, as they came.";
@@ -81,6 +78,7 @@ fn write_head(page: &mut Exposition, handle: &Handle, stats: &[ShardStats]) {
     let name = "prometheus_tsdb_head_samples_appended_total";
     page.family(name, Kind::Counter, "Total number of appended samples.");
     page.sample(name, &[("type", "float")], sum(stats, |shard| shard.samples_stored));
+    page.sample(name, &[("type", "histogram")], sum(stats, |shard| shard.histograms_stored));
     if let (Some(oldest), Some(newest)) = (shared.head_min_time(), shared.head_max_time()) {
         let help = "Minimum time of the head, in milliseconds since the epoch.";
         page.single("prometheus_tsdb_head_min_time", gauge, help, oldest as f64);
@@ -108,6 +106,38 @@ fn write_rejections(page: &mut Exposition, stats: &[ShardStats]) {
     let name = "prometheus_tsdb_out_of_bound_samples_total";
     page.family(name, Kind::Counter, "Total number of samples refused as out of bounds.");
     page.sample(name, &[("type", "float")], rejected(Rejection::OutOfBounds) + rejected(Rejection::TooFarInFuture));
+}
+
+/// In Prometheus' names.
+fn write_exemplars(page: &mut Exposition, stats: &[ShardStats]) {
+    let (gauge, counter) = (Kind::Gauge, Kind::Counter);
+    let appended = sum(stats, |shard| shard.exemplars_stored);
+    let help = "Total number of appended exemplars.";
+    page.single("prometheus_tsdb_exemplar_exemplars_appended_total", counter, help, appended);
+    let help = "Total number of out of order exemplar ingestion failed attempts.";
+    let rejected = |reason: ExemplarRejection| sum(stats, |shard| shard.exemplars_rejected[reason as usize]);
+    let out_of_order = rejected(ExemplarRejection::OutOfOrder);
+    page.single("prometheus_tsdb_exemplar_out_of_order_exemplars_total", counter, help, out_of_order);
+    let name = "millrace_exemplars_rejected_total";
+    page.family(name, counter, "Exemplars that were not stored, by reason.");
+    for reason in ExemplarRejection::ALL {
+        page.sample(name, &[("reason", reason.name())], rejected(reason));
+    }
+    let help = "Number of exemplars currently in circular storage.";
+    let kept = sum(stats, |shard| shard.exemplars.exemplars);
+    page.single("prometheus_tsdb_exemplar_exemplars_in_storage", gauge, help, kept);
+    let help = "Number of series with exemplars currently in circular storage.";
+    let series = sum(stats, |shard| shard.exemplars.series);
+    page.single("prometheus_tsdb_exemplar_series_with_exemplars_in_storage", gauge, help, series);
+    let help = "Total number of exemplars the exemplar storage can store, resizeable.";
+    let exemplars_max = sum(stats, |shard| shard.exemplars.exemplars_max);
+    page.single("prometheus_tsdb_exemplar_max_exemplars", gauge, help, exemplars_max);
+    if let Some(oldest) = stats.iter().filter_map(|shard| shard.exemplars.oldest_time).min() {
+        let help = "The timestamp of the oldest exemplar stored in circular storage. Useful to check for what time range the \
+                    current exemplar buffer limit allows.";
+        let name = "prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds";
+        page.single(name, gauge, help, oldest as f64 / 1000.0);
+    }
 }
 
 fn write_commits(page: &mut Exposition, stats: &[ShardStats]) {
@@ -138,6 +168,7 @@ fn write_memory(page: &mut Exposition, stats: &[ShardStats]) {
             ("pairs", heap.pairs),
             ("postings", heap.postings),
             ("series_labels", heap.series_labels),
+            ("exemplars", heap.exemplars),
         ] {
             page.sample(name, &[("shard", &shard), ("part", part)], bytes as f64);
         }

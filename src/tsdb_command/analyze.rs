@@ -6,13 +6,13 @@ use std::{
     path::PathBuf,
 };
 
-use ::blocks::{Block, BlocksError};
+use blocks::{Block, BlocksError};
 use clap::Args;
 use model::{METRIC_NAME, Matcher};
 use promql::parser;
 use tsdb::block::index::{SeriesEntry, SymbolPair};
 
-use super::{TsdbError, blocks, text};
+use super::{TsdbError, folder, text};
 
 #[derive(Args, Debug)]
 pub(super) struct AnalyzeArgs {
@@ -32,7 +32,7 @@ pub(super) struct AnalyzeArgs {
 
 pub(super) fn run(args: &AnalyzeArgs, out: &mut dyn Write) -> Result<(), TsdbError> {
     let matchers = args.selector.as_deref().map(parser::parse_metric_selector).transpose()?;
-    let all = blocks::open(&args.path)?;
+    let all = folder::open(&args.path)?;
     let path = || args.path.clone();
     let block = match &args.block {
         None => all.iter().max_by_key(|block| block.ulid).ok_or_else(|| TsdbError::NoBlocks { path: path() })?,

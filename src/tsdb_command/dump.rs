@@ -1,4 +1,4 @@
-//! `millrace tsdb dump`
+//! `millrace tsdb dump` and `dump-openmetrics`
 
 use std::{
     collections::BTreeMap,
@@ -7,13 +7,18 @@ use std::{
     sync::Arc,
 };
 
-use ::blocks::{Block, BlocksError, Columns};
+use blocks::{Block, BlocksError, Value};
 use clap::Args;
-use model::{Labels, Matcher};
+use model::{
+    Labels, METRIC_NAME, Matcher,
+    histogram::buckets::{PrintNumber, Text},
+    labels::{is_plain_label_name, is_plain_metric_name},
+    sample::STALE_NAN_BITS,
+};
 use promql::{parser, value_text};
 use tsdb::{block::index::SeriesEntry, select::TimeRange};
 
-use super::{TsdbError, blocks};
+use super::{TsdbError, folder};
 
 #[derive(Args, Debug)]
 pub(super) struct DumpArgs {
@@ -31,11 +36,14 @@ pub(super) struct DumpArgs {
     path: PathBuf,
 }
 
-pub(super) fn run(args: &DumpArgs, out: &mut dyn Write) -> Result<(), TsdbError> {
+/// Prints the samples of a series.
+type Print = fn(&Labels, &BTreeMap<i64, Value>, &mut dyn Write) -> io::Result<()>;
+
+pub(super) fn run(args: &DumpArgs, print: Print, end: &str, out: &mut dyn Write) -> Result<(), TsdbError> {
     let sets = args.selectors.iter().map(|text| parser::parse_metric_selector(text));
     let sets = sets.collect::<Result<Vec<_>, _>>()?;
     let range = TimeRange { min_time: args.min_time, max_time: args.max_time };
-    let blocks = blocks::open(&args.path)?;
+    let blocks = folder::open(&args.path)?;
     if args.path.join("FORMAT").exists() {
         eprintln!("millrace: what the shards have not put into blocks yet is not dumped; a snapshot has it as blocks");
     }
@@ -43,20 +51,57 @@ pub(super) fn run(args: &DumpArgs, out: &mut dyn Write) -> Result<(), TsdbError>
     let mut cursors = blocks.iter().map(|block| Cursor::new(block, &sets)).collect::<Result<Vec<_>, _>>()?;
     let mut out = BufWriter::new(out);
     while let Some(labels) = cursors.iter().filter_map(|cursor| cursor.labels.clone()).min() {
-        let mut samples = BTreeMap::new();
+        let mut samples: BTreeMap<i64, Value> = BTreeMap::new();
         for cursor in cursors.iter_mut().filter(|cursor| cursor.labels.as_ref() == Some(&labels)) {
             cursor.take(range, &mut samples)?;
         }
-        write_series(&labels, &samples, &mut out).map_err(TsdbError::Output)?;
+        print(&labels, &samples, &mut out).map_err(TsdbError::Output)?;
     }
-    out.flush().map_err(TsdbError::Output)
+    out.write_all(end.as_bytes()).and_then(|()| out.flush()).map_err(TsdbError::Output)
 }
 
-fn write_series(labels: &Labels, samples: &BTreeMap<i64, u64>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_plain(labels: &Labels, samples: &BTreeMap<i64, Value>, out: &mut dyn Write) -> io::Result<()> {
     let labels = labels.to_string();
-    let mut write =
-        |(time, bits): (&i64, &u64)| writeln!(out, "{labels} {} {time}", value_text::general(f64::from_bits(*bits)));
-    samples.iter().try_for_each(&mut write)
+    for (time, value) in samples {
+        match value {
+            Value::Float(bits) => writeln!(out, "{labels} {} {time}", value_text::general(f64::from_bits(*bits)))?,
+            Value::Histogram(histogram) => writeln!(out, "{labels} {} {time}", Text(histogram, &GoNumbers))?,
+        }
+    }
+    Ok(())
+}
+
+/// As promtool does, but for names that are not plain: those are quoted, as OpenMetrics has it, and so can be read back.
+pub(super) fn write_openmetrics(
+    labels: &Labels,
+    samples: &BTreeMap<i64, Value>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let name = labels.metric_name().unwrap_or_default();
+    let is_plain = is_plain_metric_name(name);
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\""));
+    let mut parts: Vec<String> = (!is_plain).then(|| quoted(name)).into_iter().collect();
+    for label in labels.iter().filter(|label| label.name != METRIC_NAME) {
+        let name = if is_plain_label_name(label.name) { label.name.to_owned() } else { quoted(label.name) };
+        parts.push(format!("{name}={}", quoted(label.value)));
+    }
+    let series = format!("{}{{{}}}", if is_plain { name } else { "" }, parts.join(","));
+    for (time, value) in samples {
+        let Value::Float(bits) = value else { continue };
+        if *bits != STALE_NAN_BITS {
+            let value = value_text::general(f64::from_bits(*bits));
+            writeln!(out, "{series} {value} {:.3}", *time as f64 / 1000.0)?;
+        }
+    }
+    Ok(())
+}
+
+struct GoNumbers;
+
+impl PrintNumber for GoNumbers {
+    fn print(&self, value: f64) -> String {
+        value_text::general(value)
+    }
 }
 
 /// Goes through the chosen series of a block, which stand in label order.
@@ -96,16 +141,18 @@ impl<'a> Cursor<'a> {
     }
 
     /// Adds the samples of the series at hand, where an earlier block has none of their time, and goes on to the next one.
-    fn take(&mut self, range: TimeRange, samples: &mut BTreeMap<i64, u64>) -> Result<(), BlocksError> {
-        let (mut scratch, mut columns) = (Columns::default(), Columns::default());
+    fn take(&mut self, range: TimeRange, samples: &mut BTreeMap<i64, Value>) -> Result<(), BlocksError> {
         let is_wanted =
             |chunk: &&tsdb::block::ChunkMeta| chunk.max_time >= range.min_time && chunk.min_time <= range.max_time;
         for chunk in self.entry.chunks.iter().filter(is_wanted) {
             let deleted = self.block.deleted(self.reference);
-            self.block.append_samples(chunk, range, deleted, &mut scratch, &mut columns)?;
-        }
-        for (time, bits) in columns.times.into_iter().zip(columns.values) {
-            samples.entry(time).or_insert(bits);
+            for (time, value) in self.block.samples(chunk)? {
+                let is_wanted = (range.min_time..=range.max_time).contains(&time)
+                    && deleted.is_none_or(|deleted| !deleted.contains(time));
+                if is_wanted {
+                    samples.entry(time).or_insert(value);
+                }
+            }
         }
         self.advance()
     }

@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use blocks::Block;
 use clap::Args;
 
-use super::{TsdbError, blocks as folder, text};
+use super::{TsdbError, folder, text};
 use crate::calendar;
 
 #[derive(Args, Debug)]

@@ -4,11 +4,12 @@
 //! the blocks. The directory's lock is taken for reading, so a running server is refused and none can start meanwhile; `--force` goes without.
 //!
 //! `list`, `dump` and `analyze` look at blocks alone, of whatever folder has some: a data directory, also of a server that runs, a snapshot,
-//! a Prometheus' data. They print what promtool's commands of these names do. `import` alone writes: it adds another folder's blocks.
+//! a Prometheus' data. They print what promtool's commands of these names do. `import` alone writes: it adds another folder's blocks, and makes
+//! blocks of a Prometheus' logs.
 
 mod analyze;
-mod blocks;
 mod dump;
+mod folder;
 mod import;
 mod list;
 mod report;
@@ -22,7 +23,10 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use runtime::{DurableWay, ThreadConfig, portable};
+use runtime::{
+    DurableWay, ThreadConfig,
+    portable::{self, PortableRuntime},
+};
 use shard::{
     directory::{DirectoryError, ReadOnlyDirectory},
     frames::FileError,
@@ -58,8 +62,12 @@ enum TsdbCommand {
     List(list::ListArgs),
     /// Print the samples of a folder's blocks; what is in the head's files alone is not among them
     Dump(dump::DumpArgs),
-    /// Take over the blocks of another folder: of a Prometheus, of a snapshot
+    /// Take over the data directory of a Prometheus, or the blocks of another folder, as a snapshot is
     Import(import::ImportArgs),
+    /// Make blocks of text
+    CreateBlocksFrom(import::CreateBlocksArgs),
+    /// Print the floats of a folder's blocks as OpenMetrics text; it has no form for native histograms and stale markers
+    DumpOpenmetrics(dump::DumpArgs),
     /// Say where the cardinality of a block comes from, and its churn
     Analyze(analyze::AnalyzeArgs),
 }
@@ -85,7 +93,7 @@ pub(crate) enum TsdbError {
     #[error("write the report: {0}")]
     Output(io::Error),
     #[error(transparent)]
-    Blocks(#[from] ::blocks::BlocksError),
+    Blocks(#[from] blocks::BlocksError),
     #[error("no block {name} in {}; the blocks there are listed by 'millrace tsdb list'", path.display())]
     NoBlock { path: PathBuf, name: String },
     #[error("there are no blocks in {}", path.display())]
@@ -94,6 +102,11 @@ pub(crate) enum TsdbError {
     Selector(#[from] promql::parser::ParseError),
     #[error("{count} blocks of {} were not imported; the others were", path.display())]
     NotImported { path: PathBuf, count: usize },
+    #[error(
+        "a Prometheus runs on {}, so its write-ahead log was not imported: stop it and run this again, or have it make a snapshot and import that",
+        path.display()
+    )]
+    LogInUse { path: PathBuf },
     #[error("{count} damaged places in {}", path.display())]
     Damaged { path: PathBuf, count: usize },
 }
@@ -111,7 +124,9 @@ fn execute(args: TsdbArgs, out: &mut dyn Write) -> Result<(), TsdbError> {
         }
         TsdbCommand::Verify { target } => verify(&target, out),
         TsdbCommand::List(args) => list::run(&args, out),
-        TsdbCommand::Dump(args) => dump::run(&args, out),
+        TsdbCommand::Dump(args) => dump::run(&args, dump::write_plain, "", out),
+        TsdbCommand::DumpOpenmetrics(args) => dump::run(&args, dump::write_openmetrics, "# EOF\n", out),
+        TsdbCommand::CreateBlocksFrom(args) => import::create_blocks(&args, out),
         TsdbCommand::Import(args) => import::run(&args, out),
         TsdbCommand::Analyze(args) => analyze::run(&args, out),
     }
@@ -120,15 +135,25 @@ fn execute(args: TsdbArgs, out: &mut dyn Write) -> Result<(), TsdbError> {
 fn verify(target: &Target, out: &mut dyn Write) -> Result<(), TsdbError> {
     let mut count = 0;
     // A snapshot, or what a Prometheus has written, is blocks alone.
-    let is_blocks_alone = !target.path.join("FORMAT").exists() && !blocks::look(&target.path)?.is_empty();
+    let is_blocks_alone = !target.path.join("FORMAT").exists() && !folder::look(&target.path)?.is_empty();
     let locked = if is_blocks_alone { None } else { Some(read(target)?) };
     if let Some(read) = &locked {
         let report = Report::of(read);
         report.write_findings(out).map_err(TsdbError::Output)?;
         count += report.damage_count();
     }
-    count += blocks::verify(&target.path, out)?;
+    count += folder::verify(&target.path, out)?;
     if count == 0 { Ok(()) } else { Err(TsdbError::Damaged { path: target.path.clone(), count }) }
+}
+
+/// Runs something that needs a runtime to its end.
+fn on_a_thread<T: Send + 'static, F: Future<Output = T> + 'static>(
+    run: impl FnOnce(PortableRuntime) -> F + Send + 'static,
+) -> Result<T, TsdbError> {
+    // Each file is synced as a whole, so how writes become durable does not matter.
+    let config = ThreadConfig { name: "tsdb".to_owned(), cpu: None, durable: DurableWay::WriteThenFlush, nice: 0 };
+    let thread = portable::run(config, run).map_err(TsdbError::Thread)?;
+    Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }
 
 /// A data directory that was read, still locked.
@@ -142,15 +167,12 @@ fn read(target: &Target) -> Result<Surveyed, TsdbError> {
     let directory = ReadOnlyDirectory::open(&target.path, target.force)?;
     let key = directory.check_key();
     let folders: Vec<_> = (0..directory.shards).map(|shard| ShardFolders::new(&directory.path, shard)).collect();
-    // Nothing is written, so how writes become durable does not matter.
-    let config = ThreadConfig { name: "tsdb".to_owned(), cpu: None, durable: DurableWay::WriteThenFlush, nice: 0 };
-    let thread = portable::run(config, |runtime| async move {
+    let shards = on_a_thread(|runtime| async move {
         let mut shards = Vec::new();
         for folders in &folders {
             shards.push(survey(&runtime, folders).await?);
         }
         Ok::<_, FileError>(shards)
-    });
-    let shards = thread.map_err(TsdbError::Thread)?.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    })??;
     Ok(Surveyed { directory, key, shards })
 }

@@ -9,7 +9,7 @@ use shard::{
     names::{Numbered, ShardFolders},
 };
 use tsdb::{
-    Head, Limits, Members, SeriesQuota, SeriesRef, Window,
+    Head, Limits, Members, Rejection, SeriesQuota, SeriesRef, Window,
     checkpoint::{CheckpointEnd, DefinitionsMark},
     chunk_file,
     wal::{FileHeader, FileKind, LogBatch, SECTOR, frame_header},
@@ -26,8 +26,8 @@ struct Cli {
 struct Unlimited;
 
 impl SeriesQuota for Unlimited {
-    fn reserve_one(&mut self) -> bool {
-        true
+    fn reserve_one(&mut self) -> Result<(), Rejection> {
+        Ok(())
     }
 }
 

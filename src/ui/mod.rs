@@ -1,5 +1,7 @@
 //! The status page: plain HTML, readable without scripts and in a text browser.
 
+pub(crate) mod cardinality;
+
 use std::fmt::Write as _;
 
 use axum::{
@@ -17,8 +19,9 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;mar
                      th,td{border-color:#3a424b}a{color:#7ab7ff}}";
 
 /// Where the page leads.
-const LINKS: [(&str, &str); 9] = [
+const LINKS: [(&str, &str); 10] = [
     ("metrics", "metrics of this server"),
+    ("cardinality", "which metrics, labels and values have the most series, and the most new ones"),
     ("api/v1/status/tsdb", "series and labels by count"),
     ("api/v1/status/flags", "flags in effect"),
     ("api/v1/status/config", "configuration in effect"),
@@ -40,8 +43,7 @@ pub(crate) async fn status_page(State(shared): State<Shared>) -> Response {
 }
 
 fn render(page: &mut String, shared: &Shared, stats: &[ShardStats]) -> std::fmt::Result {
-    write!(page, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Millrace</title>")?;
-    write!(page, "<meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head>\n<body>")?;
+    head(page, "Millrace")?;
     writeln!(page, "<h1>Millrace {}</h1>", version::VERSION)?;
     writeln!(page, "<table>")?;
     row(page, "Started", &calendar::rfc3339_s(shared.started_at_ms))?;
@@ -61,6 +63,11 @@ fn render(page: &mut String, shared: &Shared, stats: &[ShardStats]) -> std::fmt:
         writeln!(page, "<li><a href=\"{}/{path}\">{path}</a>: {what}</li>", escaped(&shared.route_prefix))?;
     }
     writeln!(page, "</ul></body></html>")
+}
+
+fn head(page: &mut String, title: &str) -> std::fmt::Result {
+    write!(page, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>")?;
+    writeln!(page, "<meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head>\n<body>")
 }
 
 fn row(page: &mut String, name: &str, value: &str) -> std::fmt::Result {

@@ -23,12 +23,16 @@ impl Drop for Peer {
     }
 }
 
+/// The folder with the peers' programs.
+pub(crate) fn programs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/usr/bin")
+}
+
 /// The path of a peer's program.
 fn program(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = root.join("target/peers/usr/bin").join(name);
+    let path = programs().join(name);
     let command = "../shared/tools/peers target/peers";
-    assert!(path.exists(), "{} is missing; run `{command}` in {}", path.display(), root.display());
+    assert!(path.exists(), "{} is missing; run `{command}` in {}", path.display(), env!("CARGO_MANIFEST_DIR"));
     path
 }
 

@@ -1,15 +1,22 @@
 //! Chunks, log columns and varints.
 
 use codec::{
-    columns,
+    columns, decimal,
     gorilla::{self, HEADER_BYTES, Samples},
+    histogram::{self, HistogramChunk, HistogramSamples},
     varint,
+};
+use model::{
+    Histogram,
+    histogram::{Counts, ResetHint, Span},
 };
 
 use super::{Target, assert_bounded};
 
 pub const TARGETS: &[Target] = &[
     Target { name: "chunk_decode", run: chunk_decode, seeds: chunk_seeds },
+    Target { name: "decimal_chunk_decode", run: decimal_chunk_decode, seeds: decimal_chunk_seeds },
+    Target { name: "histogram_chunk_decode", run: histogram_chunk_decode, seeds: histogram_chunk_seeds },
     Target { name: "columns_decode", run: columns_decode, seeds: columns_seeds },
     Target { name: "varint", run: varints, seeds: varint_seeds },
 ];
@@ -42,6 +49,100 @@ fn check_again(samples: &[(i64, u64)]) {
     let (mut times, mut values) = (Vec::new(), Vec::new());
     assert_eq!(gorilla::decode_into(&chunk, &mut times, &mut values), Ok(samples.len()));
     assert!(times.into_iter().zip(values).eq(samples.iter().copied()), "samples survive");
+}
+
+/// Any bytes are a decimal chunk or an error; what an encoder takes of its samples survives.
+pub fn decimal_chunk_decode(input: &[u8]) {
+    let (mut times, mut values) = (Vec::new(), Vec::new());
+    let result = decimal::decode_into(input, &mut times, &mut values);
+    // Two columns of two bytes for 32 samples at least, 16 bytes of memory each.
+    assert_bounded(8 * (times.capacity() + values.capacity()), input, 256);
+    match result {
+        Ok(count) => {
+            assert_eq!((times.len(), values.len()), (count, count));
+            let Some(chunk) = decimal::encode(&times, &values) else { return };
+            let again = decimal::to_xor(&chunk).expect("just encoded");
+            assert_eq!(again, gorilla::encode_columns(&times, &values), "samples survive");
+        }
+        Err(error) => {
+            assert!(error.offset_bits <= input.len() * 8, "{error}, in {} bytes", input.len());
+            assert!(times.is_empty() && values.is_empty());
+        }
+    }
+}
+
+fn decimal_chunk_seeds() -> Vec<Vec<u8>> {
+    let values: [fn(i64) -> f64; 4] = [
+        |_| 42.0,
+        |at| (at * 1999 + at * at % 1000) as f64,
+        |at| (at * at % 500) as f64 / 100.0,
+        |at| -((at + 1) as f64) / 1e9,
+    ];
+    let chunk = |(value, count): (fn(i64) -> f64, i64)| {
+        let times: Vec<i64> = (0..count).map(|at| 1_700_000_000_000 + at * 15_000 + at % 7).collect();
+        let values: Vec<u64> = (0..count).map(|at| value(at).to_bits()).collect();
+        decimal::encode(&times, &values).expect("short decimals")
+    };
+    values.into_iter().zip([120, 87, 33, 2]).map(chunk).collect()
+}
+
+/// Any bytes are a chunk of histograms or an error; what is in it survives encoding.
+pub fn histogram_chunk_decode(input: &[u8]) {
+    let Some((&first, chunk)) = input.split_first() else { return };
+    let encoding = if first & 1 == 0 { histogram::ENCODING_INTEGER } else { histogram::ENCODING_FLOAT };
+    let Ok(samples) = HistogramSamples::new(encoding, chunk) else { return };
+    let mut seen = Vec::new();
+    for sample in samples {
+        let Ok(sample) = sample else { return };
+        // A bit a bucket at least.
+        assert!(sample.1.bucket_count() <= chunk.len() * 8 && seen.len() < chunk.len() * 8);
+        seen.push(sample);
+    }
+    let mut chunks: Vec<HistogramChunk> = Vec::new();
+    for (time, histogram) in seen.iter().filter(|(_, histogram)| histogram.check().is_ok()) {
+        let is_taken = chunks.last_mut().is_some_and(|last| !last.is_full() && last.append(*time, histogram));
+        if !is_taken {
+            chunks.push(HistogramChunk::begin(*time, histogram, chunks.last()));
+        }
+    }
+    let again = chunks.iter().flat_map(|chunk| {
+        let bytes = chunk.to_bytes();
+        HistogramSamples::new(chunk.encoding(), &bytes)
+            .expect("sound")
+            .map(|sample| sample.expect("sound"))
+            .collect::<Vec<_>>()
+    });
+    let sound = seen.iter().filter(|(_, histogram)| histogram.check().is_ok());
+    assert!(again.zip(sound).all(|((time, a), (sent, b))| time == *sent && a.says_the_same(b)), "histograms survive");
+}
+
+fn histogram_chunk_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for (is_float, hint) in [(false, ResetHint::Unknown), (false, ResetHint::Gauge), (true, ResetHint::Reset)] {
+        let histogram = |round: i64| {
+            let counts = match is_float {
+                false => Counts::Integer {
+                    count: 4 * round as u64,
+                    zero_count: 0,
+                    positive: vec![round, round, -round],
+                    negative: Vec::new(),
+                },
+                true => Counts::Float {
+                    count: round as f64,
+                    zero_count: 0.5,
+                    positive: vec![round as f64; 3],
+                    negative: Vec::new(),
+                },
+            };
+            let positive_spans = vec![Span { offset: 3, length: 2 }, Span { offset: 1, length: 1 }];
+            let reset_hint = if round > 1 && hint == ResetHint::Reset { ResetHint::Unknown } else { hint };
+            Histogram { reset_hint, sum: round as f64, counts, positive_spans, ..Histogram::default() }
+        };
+        let mut chunk = HistogramChunk::begin(1_700_000_000_000, &histogram(1), None);
+        (2..30).for_each(|round| assert!(chunk.append(1_700_000_000_000 + round * 15_000, &histogram(round))));
+        seeds.push([&[u8::from(is_float)][..], &chunk.to_bytes()].concat());
+    }
+    seeds
 }
 
 /// The entry for open chunks: count and length in bits are somebody else's word.

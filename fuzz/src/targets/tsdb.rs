@@ -1,14 +1,18 @@
 //! What a shard reads back from its disk: files of frames, records, checkpoints, chunk files.
 
 use codec::{columns, gorilla};
-use model::{IdentityKey, OwnedBatch};
+use model::{
+    Histogram, IdentityKey, OwnedBatch,
+    histogram::{Counts, ResetHint, Span},
+};
 use tsdb::{
-    Head, Limits, Members, SeriesQuota, SeriesRef, Window,
+    Head, Limits, Members, Rejection, SeriesQuota, SeriesRef, Window,
     checkpoint::{CheckpointEnd, DefinitionsMark},
     chunk_file::{self, EntryError, ExtentBuilder, SeriesTag, check_any_entry, check_entry, check_file_header},
+    exemplars::SelectingExemplars,
     head::HeapBytes,
     select::{Progress, SelectedChunk, Selecting, Selection, TimeRange, Wanted},
-    wal::{FileHeader, FileKind, LogBatch, Records, SECTOR, Scan, Scanner, frame_header},
+    wal::{FileHeader, FileKind, LogBatch, Records, SECTOR, Scan, Scanner, frame_header, generation_of},
 };
 
 use super::Target;
@@ -24,13 +28,15 @@ pub const TARGETS: &[Target] = &[
 const START: i64 = 1_700_000_000_000;
 const OPEN: Window = Window { min_time: i64::MIN, max_time: i64::MAX };
 /// Places that a hostile definition may have filled up; the bound of a real head is some thousand times as large.
-const LIMITS: Limits = Limits { labels_per_series_max: 128, lost_places_max: 1 << 12 };
+const LIMITS: Limits = Limits { labels_per_series_max: 128, lost_places_max: 1 << 12, shares: Vec::new() };
+
+const EXEMPLARS_MAX: usize = 100;
 
 struct Unlimited;
 
 impl SeriesQuota for Unlimited {
-    fn reserve_one(&mut self) -> bool {
-        true
+    fn reserve_one(&mut self) -> Result<(), Rejection> {
+        Ok(())
     }
 }
 
@@ -39,7 +45,9 @@ fn key() -> IdentityKey {
 }
 
 fn new_head() -> Head {
-    Head::new(key(), LIMITS, 100)
+    let mut head = Head::new(key(), LIMITS, 100);
+    head.set_exemplars_max(EXEMPLARS_MAX);
+    head
 }
 
 /// Any bytes are records or an error; memory is bounded; whatever came of them can be queried, written on, and survives a
@@ -49,6 +57,7 @@ pub fn head_replay(input: &[u8]) {
     replay(&mut head, input);
     check_memory(head.heap_bytes(), input);
     check_checkpoint(&head, input);
+    check_exemplars(&head);
     let selection = select(&head);
     check_selection(&selection);
     write_on(&mut head);
@@ -111,6 +120,28 @@ fn check_checkpoint(head: &Head, input: &[u8]) {
     assert!(checkpoint_of(&other) == payloads, "a checkpoint of what a checkpoint gave is the same");
 }
 
+/// As many as may be, each found once, and what a checkpoint holds of them can be read.
+fn check_exemplars(head: &Head) {
+    let range = TimeRange { min_time: i64::MIN, max_time: i64::MAX };
+    let mut selecting = SelectingExemplars::new([vec![]].into(), range);
+    while selecting.advance(head) {}
+    let found: usize = selecting.finish().iter().map(|series| series.exemplars.len()).sum();
+    assert_eq!((found as u64, found <= EXEMPLARS_MAX), (head.exemplar_counts().exemplars, true));
+    let (mut next, end, mut payload) = (head.first_exemplar(), head.next_exemplar(), Vec::new());
+    while next < end {
+        next = head.put_exemplar_slice(next, end, &mut payload);
+    }
+    let mut other = new_head();
+    for record in Records::of(&payload) {
+        // Series of one label set under two identities, which only a forger writes, become one.
+        let record = record.expect("a record that was just written");
+        if generation_of(&payload) == 0 {
+            other.replay(record).expect("exemplars that were just written");
+        }
+    }
+    assert!(other.exemplar_counts().exemplars <= found as u64);
+}
+
 fn select(head: &Head) -> Selection {
     let range = TimeRange { min_time: i64::MIN, max_time: i64::MAX };
     let mut selecting = Selecting::new(&[], range, Wanted::Samples);
@@ -123,13 +154,12 @@ fn select(head: &Head) -> Selection {
 
 /// Chunks may make no sense, as images are taken on trust; they never make a reader panic.
 fn check_selection(selection: &Selection) {
-    let (mut times, mut values) = (Vec::new(), Vec::new());
     for (position, &series) in selection.series.iter().enumerate() {
         assert!(selection.labels.labels(series).iter().count() > 0, "a lost series is never found");
         for chunk in selection.chunks_of(position) {
-            if let SelectedChunk::Copied { start, length } = *chunk {
-                let data = &selection.bytes[start as usize..(start + length) as usize];
-                gorilla::decode_into(data, &mut times, &mut values).ok();
+            if let SelectedChunk::Copied { encoding, start, length } = *chunk {
+                let chunk = selection.copied(encoding, start, length);
+                codec::count_samples(chunk.encoding, chunk.data).ok();
             }
         }
     }
@@ -225,12 +255,28 @@ pub fn chunk_entries(input: &[u8]) {
     while offset < input.len() {
         let entry = &input[offset..];
         offset += chunk_file::ENTRY_HEADER_BYTES;
-        let Ok((series, data)) = check_any_entry(entry) else { continue };
-        assert_eq!(check_entry(entry, series), Ok(data));
+        let Ok((series, chunk)) = check_any_entry(entry) else { continue };
+        assert_eq!(check_entry(entry, series), Ok(chunk));
         assert_eq!(check_entry(entry, SeriesTag(series.0 ^ 1)), Err(EntryError::Series));
-        let (mut times, mut values) = (Vec::new(), Vec::new());
-        gorilla::decode_into(data, &mut times, &mut values).ok();
-        offset += data.len().next_multiple_of(16);
+        codec::count_samples(chunk.encoding, chunk.data).ok();
+        offset += chunk.data.len().next_multiple_of(16);
+    }
+}
+
+/// A counter of one more bucket each time, or a gauge.
+fn histogram(round: i64) -> Histogram {
+    let buckets = 1 + round.rem_euclid(20) as u32;
+    Histogram {
+        reset_hint: if round % 40 < 20 { ResetHint::Unknown } else { ResetHint::Gauge },
+        sum: round as f64,
+        counts: Counts::Integer {
+            count: u64::from(buckets) * 9 + 3,
+            zero_count: 3,
+            positive: (0..buckets).map(|bucket| if bucket == 0 { 9 } else { 0 }).collect(),
+            negative: Vec::new(),
+        },
+        positive_spans: vec![Span { offset: -2, length: buckets }],
+        ..Histogram::default()
     }
 }
 
@@ -246,7 +292,10 @@ fn written_head(series: u64, rounds: i64) -> (Head, Vec<Vec<u8>>) {
             let labels = labels.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
             let time = START + round * 15_000 + number as i64 % 7;
             let value = [1.0, (round * 17) as f64, 0.3 * round as f64][(number % 3) as usize];
-            batch.push(&key(), labels, [(time, value.to_bits())]);
+            match number % 5 {
+                4 => batch.push_histograms(&key(), labels, [(time, histogram(round))]),
+                _ => batch.push(&key(), labels, [(time, value.to_bits())]),
+            }
         }
         let mut commit = LogBatch::default();
         head.append(&batch, Members::All, OPEN, &mut Unlimited, &mut commit);

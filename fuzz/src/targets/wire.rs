@@ -1,17 +1,47 @@
 //! Remote write, both protocols.
 
+use codec::histogram::{HistogramChunk, HistogramSamples};
 use model::{IdentityKey, Sample, Timestamp, WriteBatch};
-use wire::remote_write::{
-    Batch, DecodeError, DecodeLimits, Protocol,
-    encode::{Compressor, SymbolTable, labels_v1, labels_v2, series_v1, series_v2},
+use wire::{
+    openmetrics,
+    remote_write::{
+        Batch, DecodeError, DecodeLimits, Protocol,
+        encode::{Compressor, SymbolTable, labels_v1, labels_v2, series_v1, series_v2},
+    },
 };
 
 use super::Target;
 
 pub const TARGETS: &[Target] = &[
+    Target { name: "openmetrics", run: openmetrics, seeds: openmetrics_seeds },
     Target { name: "remote_write_v1", run: remote_write_v1, seeds: || seeds(Protocol::V1) },
     Target { name: "remote_write_v2", run: remote_write_v2, seeds: || seeds(Protocol::V2) },
 ];
+
+/// Any bytes are a text or an error in one of its lines; there is no more in its samples than in the text.
+pub fn openmetrics(input: &[u8]) {
+    let (mut bytes, mut last) = (0, 0);
+    let parsed = openmetrics::parse(input, |line, sample| {
+        assert!(line > last && sample.labels.metric_name().is_some());
+        last = line;
+        bytes += sample.labels.iter().map(|label| label.value.len()).sum::<usize>();
+        Ok(())
+    });
+    assert!(bytes <= input.len());
+    if let Err(error) = parsed {
+        assert!(error.line > last && error.line as usize <= input.len() + 1, "{error}");
+    }
+}
+
+fn openmetrics_seeds() -> Vec<Vec<u8>> {
+    let lines = [
+        "# HELP a_seconds Text \\n here.\n# TYPE a_seconds histogram\n# UNIT a_seconds seconds\n",
+        "a_seconds_total 1\na{l=\"\\\"\\\\\\n\",n=\"\"} +Inf 1395066363.5 # {trace=\"1\"} 0.5 1.25\n",
+        "{\"utf8.name\",\"a.b\"=\"x\",} NaN 1.0005\n",
+    ];
+    let with_end = |text: &str| format!("{text}# EOF\n").into_bytes();
+    lines.iter().map(|line| with_end(line)).chain([with_end(&lines.concat())]).collect()
+}
 
 pub fn remote_write_v1(input: &[u8]) {
     remote_write(Protocol::V1, input);
@@ -50,16 +80,26 @@ fn check(batch: &Batch, result: Result<(), DecodeError>, message_bytes: usize, k
     assert!(batch.series().len() <= LIMITS.series_max as usize && batch.times().len() <= LIMITS.samples_max as usize);
     let mut end = 0;
     for entry in batch.series() {
-        assert!(entry.samples().start == end && !entry.samples().is_empty(), "the series share the columns");
+        assert!(entry.samples().start == end, "the series share the columns");
         end = entry.samples().end;
         let mut labels = Vec::new();
-        batch.visit_labels(entry, &mut |name, value| labels.push((name, value)));
+        batch.visit_labels(entry.labels, &mut |name, value| labels.push((name, value)));
         assert!(labels.len() <= LIMITS.labels_per_series_max as usize);
         assert_eq!(key.series(labels), entry.id, "one identity, whatever the way in");
     }
     assert!(end == batch.times().len() && end == batch.values().len());
-    for entry in [batch.unstored().first_histogram, batch.unstored().first_exemplar].into_iter().flatten() {
-        batch.visit_labels(&entry, &mut |_, _| ());
+    for exemplar in batch.exemplars() {
+        assert!((exemplar.entry as usize) < batch.series().len(), "every exemplar has its series");
+        batch.visit_labels(exemplar.labels, &mut |_, _| ());
+    }
+    batch.visit_metadata(0, 1, &mut |metadata| assert!(!metadata.kind.is_empty()));
+    for sample in batch.histograms() {
+        assert!((sample.entry as usize) < batch.series().len(), "every histogram has its series");
+        if sample.histogram.check().is_ok() {
+            let chunk = HistogramChunk::begin(sample.time, &sample.histogram, None);
+            let samples = HistogramSamples::new(chunk.encoding(), &chunk.to_bytes()).expect("a header").count();
+            assert_eq!(samples, 1);
+        }
     }
 }
 

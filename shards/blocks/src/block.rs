@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
 
-use codec::gorilla;
+use codec::{gorilla, histogram};
 use model::{Labels, Matcher};
 use runtime::{Disk, FileMap, Runtime};
 use shard::frames::FileError;
@@ -19,6 +19,7 @@ use crate::{
     error::{BlocksError, Damage, DamageKind},
     folder,
     meta::Meta,
+    samples::{self, DecodeError, Sample},
     ulid::Ulid,
 };
 
@@ -47,7 +48,7 @@ impl Block {
         let meta_path = path.join("meta.json");
         let meta = map(runtime, &meta_path).await?;
         let mut bytes = meta.len() as u64;
-        let meta = Meta::decode(&meta).map_err(|what| Damage { path: meta_path, what: DamageKind::Meta(what) })?;
+        let mut meta = Meta::decode(&meta).map_err(|what| Damage { path: meta_path, what: DamageKind::Meta(what) })?;
         let index_path = path.join("index");
         let index = map(runtime, &index_path).await?;
         bytes += index.len() as u64;
@@ -56,6 +57,8 @@ impl Block {
         bytes += segments.iter().map(|segment| segment.len() as u64).sum::<u64>();
         let (tombstones, length) = read_tombstones(runtime, &path).await?;
         bytes += length;
+        // A crash may have come between the two files.
+        meta.stats.num_tombstones = tombstones.count() as u64;
         let files = Arc::new(Files { folder: path, index, segments });
         Ok(Self { ulid, meta, bytes, files, tombstones: Arc::new(tombstones) })
     }
@@ -160,7 +163,18 @@ impl Block {
             .map_err(|what| Damage { path: self.segment_path(reference), what: what.into() })
     }
 
-    /// Appends the samples of a chunk that lie in a range and were not deleted.
+    /// The samples of a chunk, those included that were deleted.
+    pub fn samples(&self, chunk: &ChunkMeta) -> Result<Vec<Sample>, Damage> {
+        let (encoding, data) = self.chunk(chunk.reference)?;
+        samples::decode(encoding, data).map_err(|error| self.chunk_damage(chunk, &error.to_string()))
+    }
+
+    pub(crate) fn chunk_damage(&self, chunk: &ChunkMeta, what: &str) -> Damage {
+        let offset = u64::from(chunk.reference.offset());
+        Damage { path: self.segment_path(chunk.reference), what: DamageKind::Chunk { offset, what: what.to_owned() } }
+    }
+
+    /// Appends the float samples of a chunk that lie in a range and were not deleted; a chunk of histograms has none.
     pub fn append_samples(
         &self,
         chunk: &ChunkMeta,
@@ -172,15 +186,14 @@ impl Block {
         let (encoding, data) = self.chunk(chunk.reference)?;
         scratch.times.clear();
         scratch.values.clear();
-        let damage = |what: String| Damage {
-            path: self.segment_path(chunk.reference),
-            what: DamageKind::Chunk { offset: u64::from(chunk.reference.offset()), what },
-        };
+        if histogram::is_histogram(encoding) {
+            return Ok(());
+        }
         if encoding != gorilla::ENCODING {
-            return Err(damage(format!("its encoding {encoding} is not one that this program reads")));
+            return Err(self.chunk_damage(chunk, &DecodeError::Encoding(encoding).to_string()));
         }
         gorilla::decode_into(data, &mut scratch.times, &mut scratch.values)
-            .map_err(|error| damage(error.to_string()))?;
+            .map_err(|error| self.chunk_damage(chunk, &error.to_string()))?;
         let start = scratch.times.partition_point(|time| *time < range.min_time);
         let end = scratch.times.partition_point(|time| *time <= range.max_time);
         let is_whole = deleted
@@ -219,15 +232,6 @@ impl Block {
 pub struct Columns {
     pub times: Vec<i64>,
     pub values: Vec<u64>,
-}
-
-impl Columns {
-    /// Leaves out the samples of deleted times.
-    pub(crate) fn remove(&mut self, deleted: &Intervals) {
-        let mut times = self.times.iter();
-        self.values.retain(|_| times.next().is_some_and(|time| !deleted.contains(*time)));
-        self.times.retain(|time| !deleted.contains(*time));
-    }
 }
 
 /// Attempts at a file that can't be read, as that may be a bad moment of a sound disk, and the pause between two.

@@ -16,11 +16,12 @@ use tsdb::{
 };
 
 use crate::{
-    block::{Block, Columns},
+    block::Block,
     desk::Desk,
     error::{BlocksError, Damage},
     folder,
     meta::{Compaction, Meta, Parent},
+    samples::Sample,
     ulid::Ulid,
     writer::{NewChunk, PendingBlock},
 };
@@ -153,8 +154,6 @@ struct Merge<'a> {
     /// Labels of the series that is at hand, and the cursors that have it.
     labels: Vec<SymbolPair>,
     current: Vec<usize>,
-    scratch: Columns,
-    merged: Columns,
 }
 
 struct Cursor<'a> {
@@ -191,8 +190,7 @@ impl<'a> Merge<'a> {
             cursor.advance()?;
             cursors.push(cursor);
         }
-        let (scratch, merged) = (Columns::default(), Columns::default());
-        Ok(Self { cursors, labels: Vec::new(), current: Vec::new(), scratch, merged })
+        Ok(Self { cursors, labels: Vec::new(), current: Vec::new() })
     }
 
     /// Goes to the next series; `false` at the end.
@@ -250,29 +248,23 @@ impl<'a> Merge<'a> {
                 return Ok(());
             }
         }
-        self.merge_samples(run)?;
-        pending.push_samples(&self.merged);
+        pending.push_samples(&self.merged(run)?);
         Ok(())
     }
 
     /// Samples of chunks that overlap, by time; of equal times that of the earlier block.
-    fn merge_samples(&mut self, run: &[(ChunkMeta, usize)]) -> Result<(), Damage> {
-        let Self { cursors, scratch, merged, .. } = self;
-        let mut samples: Vec<(i64, usize, u64)> = Vec::new();
+    fn merged(&self, run: &[(ChunkMeta, usize)]) -> Result<Vec<Sample>, Damage> {
+        let mut samples: Vec<(usize, Sample)> = Vec::new();
         for (chunk, at) in run {
-            let cursor = &cursors[*at];
-            merged.times.clear();
-            merged.values.clear();
-            let range = TimeRange { min_time: i64::MIN, max_time: i64::MAX };
+            let cursor = &self.cursors[*at];
             let deleted = cursor.block.deleted(cursor.reference);
-            cursor.block.append_samples(chunk, range, deleted, scratch, merged)?;
-            samples.extend(merged.times.iter().zip(&merged.values).map(|(&time, &value)| (time, *at, value)));
+            let kept = cursor.block.samples(chunk)?.into_iter();
+            let kept = kept.filter(|(time, _)| deleted.is_none_or(|deleted| !deleted.contains(*time)));
+            samples.extend(kept.map(|sample| (*at, sample)));
         }
-        samples.sort_by_key(|&(time, at, _)| (time, at));
-        samples.dedup_by_key(|sample| sample.0);
-        merged.times = samples.iter().map(|sample| sample.0).collect();
-        merged.values = samples.iter().map(|sample| sample.2).collect();
-        Ok(())
+        samples.sort_by_key(|(at, (time, _))| (*time, *at));
+        samples.dedup_by_key(|(_, (time, _))| *time);
+        Ok(samples.into_iter().map(|(_, sample)| sample).collect())
     }
 }
 

@@ -5,6 +5,7 @@
 //! The shards forget the window only when the block has its name.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     io,
     ops::Range,
@@ -12,6 +13,10 @@ use std::{
     sync::Arc,
 };
 
+use codec::{
+    decimal,
+    gorilla::{self, ChunkError},
+};
 use runtime::{Disk, FileMap, Runtime};
 use shard::{Refusal, frames::FileError, names::ShardFolders};
 use tsdb::{
@@ -20,7 +25,7 @@ use tsdb::{
         Intervals,
         index::{IndexLimit, SymbolPair, SymbolTable},
     },
-    chunk_file::{ENCODING_XOR, ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, SeriesTag, check_entry},
+    chunk_file::{Chunk, ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, SeriesTag, check_entry, entry_bytes},
     head::SealedChunk,
     index::{LabelsView, PairRef},
     limits::WINDOW_MS,
@@ -28,11 +33,12 @@ use tsdb::{
 };
 
 use crate::{
-    block::{Block, Columns, map},
+    block::{Block, map},
     desk::Desk,
     error::{BlocksError, Damage, DamageKind},
     folder,
     meta::{Compaction, Meta},
+    samples::{self, DecodeError},
     ulid::Ulid,
     writer::{NewChunk, PendingBlock},
 };
@@ -182,19 +188,20 @@ impl<R: Runtime> Cutter<'_, R> {
         let deleted = selection.deleted_of(position);
         for chunk in selection.chunks_of(position) {
             match *chunk {
-                SelectedChunk::Copied { start, length } => {
-                    let data = &selection.bytes[start as usize..(start + length) as usize];
-                    let decoded = samples_of(data).expect("the shard has just encoded it");
-                    if let (Some(&min_time), Some(&max_time)) = (decoded.times.first(), decoded.times.last()) {
-                        let chunk = NewChunk { min_time, max_time, encoding: ENCODING_XOR, data };
+                SelectedChunk::Copied { encoding, start, length } => {
+                    let Chunk { data, .. } = selection.copied(encoding, start, length);
+                    let (encoding, data) = as_prometheus(encoding, data).expect("the shard has just encoded it");
+                    let decoded = samples::decode(encoding, &data).expect("the shard has just encoded it");
+                    if let (Some((min_time, _)), Some((max_time, _))) = (decoded.first(), decoded.last()) {
+                        let chunk = NewChunk { min_time: *min_time, max_time: *max_time, encoding, data: &data };
                         put_chunk(chunk, deleted, pending).expect("decoded just now");
                     }
                 }
                 SelectedChunk::Sealed(chunk) => {
                     match chunk_files.chunk(shard, chunk, selection.tags[position]).await? {
-                        Ok((map, at)) => {
+                        Ok((map, encoding, at)) => {
                             let SealedChunk { min_time, max_time, .. } = chunk;
-                            let whole = NewChunk { min_time, max_time, encoding: ENCODING_XOR, data: &map[at] };
+                            let whole = NewChunk { min_time, max_time, encoding, data: &map[at] };
                             if let Err(error) = put_chunk(whole, deleted, pending) {
                                 let damage = chunk_files.damage(shard, chunk, &error);
                                 self.set_aside(chunk_files, shard, chunk, &damage).await?;
@@ -229,10 +236,12 @@ impl<R: Runtime> Cutter<'_, R> {
     }
 }
 
-fn samples_of(data: &[u8]) -> Result<Columns, codec::gorilla::ChunkError> {
-    let mut columns = Columns::default();
-    codec::gorilla::decode_into(data, &mut columns.times, &mut columns.values)?;
-    Ok(columns)
+/// A chunk as Prometheus would have it: one of the head's own kind becomes the XOR chunk that it was made of.
+fn as_prometheus(encoding: u8, data: &[u8]) -> Result<(u8, Cow<'_, [u8]>), ChunkError> {
+    match encoding {
+        decimal::ENCODING => Ok((gorilla::ENCODING, Cow::Owned(decimal::to_xor(data)?))),
+        _ => Ok((encoding, Cow::Borrowed(data))),
+    }
 }
 
 /// Adds a chunk as it is, or what is left of it where something of its time was deleted.
@@ -240,14 +249,16 @@ fn put_chunk<R: Runtime>(
     chunk: NewChunk<'_>,
     deleted: Option<&Intervals>,
     pending: &mut PendingBlock<R>,
-) -> Result<(), codec::gorilla::ChunkError> {
+) -> Result<(), DecodeError> {
+    let (encoding, data) = as_prometheus(chunk.encoding, chunk.data)?;
+    let chunk = NewChunk { encoding, data: &data, ..chunk };
     let times = TimeRange { min_time: chunk.min_time, max_time: chunk.max_time };
     match deleted.filter(|deleted| deleted.overlaps(times)) {
         None => pending.push_chunk(chunk),
         Some(deleted) if deleted.covers(times) => {}
         Some(deleted) => {
-            let mut left = samples_of(chunk.data)?;
-            left.remove(deleted);
+            let mut left = samples::decode(chunk.encoding, chunk.data)?;
+            left.retain(|(time, _)| !deleted.contains(*time));
             pending.push_samples(&left);
         }
     }
@@ -338,16 +349,20 @@ struct ChunkMaps<'a, R: Runtime> {
 }
 
 impl<R: Runtime> ChunkMaps<'_, R> {
-    /// The bytes that a chunk is in, and where; or what is wrong with it.
+    /// The bytes that a chunk is in, its encoding and its place; or what is wrong with it.
     async fn chunk(
         &mut self,
         shard: usize,
         chunk: SealedChunk,
         tag: SeriesTag,
-    ) -> Result<Result<(FileMap, Range<usize>), Damage>, BlocksError> {
+    ) -> Result<Result<(FileMap, u8, Range<usize>), Damage>, BlocksError> {
         let (file, start) = (chunk.address.file(), chunk.address.offset() as usize);
         let path = ShardFolders::new(self.data, shard).chunk_file(file);
-        let known = self.maps.get(&(shard, file)).filter(|map| map.len() >= start + ENTRY_BYTES_MAX).cloned();
+        let has_entry = |map: &&FileMap| {
+            let entry = map.get(start..).unwrap_or_default();
+            entry.len() >= entry_bytes(entry).unwrap_or(usize::MAX).max(ENTRY_BYTES_MAX)
+        };
+        let known = self.maps.get(&(shard, file)).filter(has_entry).cloned();
         let map = match known {
             Some(map) => map,
             // It may have grown since it was mapped, and its last chunks are close to its end.
@@ -363,10 +378,10 @@ impl<R: Runtime> ChunkMaps<'_, R> {
         };
         // The file's header is not asked: a chunk says itself whether it is sound, and whose it is.
         Ok(match check_entry(map.get(start..).unwrap_or_default(), tag) {
-            Ok(data) => {
+            Ok(Chunk { encoding, data }) => {
                 let at = start + ENTRY_HEADER_BYTES;
                 let range = at..at + data.len();
-                Ok((map, range))
+                Ok((map, encoding, range))
             }
             Err(what) => Err(self.damage(shard, chunk, &what)),
         })

@@ -21,6 +21,7 @@ use crate::{
     deletion::Deletion,
     error::BlocksError,
     service::{Config, Service, count, lock},
+    set::BlockSet,
     ulid::Ulid,
 };
 
@@ -102,6 +103,11 @@ impl<R: Runtime> Desk<R> {
         self.noted.borrow_mut().clear();
     }
 
+    /// The job has ended, and its block is in the set.
+    pub(crate) fn end(&self) {
+        self.attempted.set(None);
+    }
+
     /// Deletions that the block under way may not know of.
     pub(crate) fn noted(&self) -> Vec<Deletion> {
         self.noted.borrow().clone()
@@ -134,23 +140,37 @@ impl<R: Runtime> Desk<R> {
         if self.is_stopping() { Err(BlocksError::Stopping) } else { Ok(()) }
     }
 
-    /// Deletes from the shards and from all blocks, durably when this returns. An error may leave it done in part.
+    /// Deletes from the shards and from all blocks, durably when this returns. What can't be written to or read does not keep the
+    /// others from it: an error, the first one, leaves it done in part.
     pub(crate) async fn delete(&self, deletion: &Deletion) -> Result<(), BlocksError> {
+        let mut result = Ok(());
         for matchers in &deletion.match_sets {
-            self.handle.delete(matchers.clone(), deletion.range).await?;
+            let deleted = self.handle.delete(matchers.clone(), deletion.range).await;
+            result = result.and(deleted.map(drop).map_err(BlocksError::from));
         }
         let set = self.service.blocks.current();
         for block in &set.blocks {
-            if let Some(new) = block.delete(&self.runtime, deletion).await? {
-                self.service.blocks.replace(std::slice::from_ref(block), [new]);
-            }
+            let deleted = block.delete(&self.runtime, deletion).await;
+            result = result.and(deleted.map(|new| {
+                if let Some(new) = new {
+                    self.service.blocks.replace(std::slice::from_ref(block), [new]);
+                }
+            }));
         }
-        if let Some(ulid) = self.attempted.get().filter(|ulid| set.blocks.iter().all(|block| block.ulid != *ulid))
+        result = result.and(self.delete_from_attempted(deletion, &set).await);
+        if result.is_ok() {
+            count(&self.service.counters().deletions);
+        }
+        result
+    }
+
+    async fn delete_from_attempted(&self, deletion: &Deletion, set: &BlockSet) -> Result<(), BlocksError> {
+        if let Some(ulid) = self.attempted.get()
+            && set.blocks.iter().all(|block| block.ulid != ulid)
             && let Some(block) = Block::adopt(&self.runtime, &self.data, ulid).await?
         {
             block.delete(&self.runtime, deletion).await?;
         }
-        count(&self.service.counters().deletions);
         Ok(())
     }
 }

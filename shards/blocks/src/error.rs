@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use shard::{Refusal, frames::FileError};
 use tsdb::block::{BlockError, index::IndexLimit};
+use wire::openmetrics::ParseError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BlocksError {
@@ -15,6 +16,8 @@ pub enum BlocksError {
     Shards(#[from] Refusal),
     #[error("{}: {limit}", path.display())]
     Limit { path: PathBuf, limit: IndexLimit },
+    #[error("{}: {error}", path.display())]
+    Text { path: PathBuf, error: ParseError },
     #[error("{deletions} deletions have come since the block under way was begun: try again when it is done")]
     Busy { deletions: usize },
     #[error("the server is starting: its shards are still replaying their logs")]

@@ -17,6 +17,11 @@ impl Ulid {
         Self(u128::from(time_ms) << UNIQUE_BITS | unique & ((1 << UNIQUE_BITS) - 1))
     }
 
+    /// The name of what was made of the same content before.
+    pub(crate) fn of_content(time_ms: i64, unique: u128) -> Self {
+        Self::new(time_ms.max(0) as u64 & ((1 << 48) - 1), unique)
+    }
+
     /// The lower part of what makes it unique.
     pub(crate) fn unique(self) -> u64 {
         self.0 as u64

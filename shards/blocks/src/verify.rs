@@ -1,14 +1,10 @@
 //! Checking a block as a whole: what opening and reading it check where they come by, for everything in it.
 
-use codec::gorilla;
 use model::Labels;
-use tsdb::{
-    block::{ChunkMeta, index::SeriesEntry},
-    select::TimeRange,
-};
+use tsdb::block::{ChunkMeta, index::SeriesEntry};
 
 use crate::{
-    block::{Block, Columns},
+    block::Block,
     error::{Damage, DamageKind},
 };
 
@@ -18,8 +14,6 @@ pub struct Verified {
     pub series: u64,
     pub chunks: u64,
     pub samples: u64,
-    /// Chunks with an encoding that this program does not decode; their checksums are right.
-    pub undecoded: u64,
     pub damage: Vec<Damage>,
 }
 
@@ -82,22 +76,13 @@ impl Block {
     }
 
     fn verify_chunk(&self, chunk: &ChunkMeta, verified: &mut Verified) -> Result<(), Damage> {
-        let (encoding, data) = self.chunk(chunk.reference)?;
-        if encoding != gorilla::ENCODING {
-            verified.undecoded += 1;
-            // Every encoding begins with its number of samples.
-            verified.samples += data.first_chunk().map_or(0, |count| u64::from(u16::from_be_bytes(*count)));
-            return Ok(());
-        }
-        let (mut scratch, mut columns) = (Columns::default(), Columns::default());
-        let everything = TimeRange { min_time: i64::MIN, max_time: i64::MAX };
-        self.append_samples(chunk, everything, None, &mut scratch, &mut columns)?;
-        verified.samples += columns.times.len() as u64;
-        if !columns.times.is_sorted_by(|a, b| a < b) {
+        let samples = self.samples(chunk)?;
+        verified.samples += samples.len() as u64;
+        if !samples.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(self.chunk_damage(chunk, "its times do not ascend"));
         }
-        match (columns.times.first(), columns.times.last()) {
-            (Some(&first), Some(&last)) if (first, last) == (chunk.min_time, chunk.max_time) => Ok(()),
+        match (samples.first(), samples.last()) {
+            (Some((first, _)), Some((last, _))) if (*first, *last) == (chunk.min_time, chunk.max_time) => Ok(()),
             _ => Err(self.chunk_damage(chunk, "its times are not those that the index gives")),
         }
     }
@@ -115,10 +100,5 @@ impl Block {
             });
             checked.unwrap_or_else(|damage| verified.damage.push(damage));
         }
-    }
-
-    fn chunk_damage(&self, chunk: &ChunkMeta, what: &str) -> Damage {
-        let what = DamageKind::Chunk { offset: u64::from(chunk.reference.offset()), what: what.to_owned() };
-        Damage { path: self.segment_path(chunk.reference), what }
     }
 }

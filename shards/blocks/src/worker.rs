@@ -218,7 +218,7 @@ impl<R: Runtime> Worker<R> {
     async fn cut(&mut self) -> Result<bool, BlocksError> {
         let shared = self.desk.handle.shared().clone();
         let Some(window) = cut::due(shared.head_min_time(), shared.head_max_time()) else { return Ok(false) };
-        let ulid = self.begin(JobKind::Cut, window, Attempt::Window(window));
+        let ulid = self.begin(JobKind::Cut, window, Attempt::Window(window)).await?;
         let start = self.desk.runtime.monotonic();
         let service = self.desk.service.clone();
         let lost = move |damage: &Damage| {
@@ -241,6 +241,7 @@ impl<R: Runtime> Worker<R> {
             count(&self.desk.service.counters().cuts);
             self.replace(&[], [block]);
         }
+        self.end_attempt();
         self.desk.handle.truncate(window.max_time + 1).await?;
         Ok(true)
     }
@@ -264,7 +265,7 @@ impl<R: Runtime> Worker<R> {
         let min_time = blocks.iter().map(|block| block.meta.min_time).min().unwrap_or_default();
         let end = blocks.iter().map(|block| block.meta.max_time).max().unwrap_or_default();
         let attempt = Attempt::Blocks(blocks.iter().map(|block| block.ulid).collect());
-        let ulid = self.begin(JobKind::Compaction, TimeRange { min_time, max_time: end - 1 }, attempt);
+        let ulid = self.begin(JobKind::Compaction, TimeRange { min_time, max_time: end - 1 }, attempt).await?;
         let start = self.desk.runtime.monotonic();
         let merged = Compactor { desk: &self.desk, blocks, ulid }.run().await?;
         if let Some(block) = &merged {
@@ -273,6 +274,7 @@ impl<R: Runtime> Worker<R> {
             tracing::info!(block = %ulid, of = blocks.len(), level, bytes, milliseconds, "blocks are compacted into one");
         }
         self.replace(blocks, merged);
+        self.end_attempt();
         count(&self.desk.service.counters().compactions);
         Ok(())
     }
@@ -324,11 +326,12 @@ impl<R: Runtime> Worker<R> {
     }
 
     /// Begins an attempt; returns the block's name. One that got it before something else failed must not be made twice.
-    fn begin(&mut self, kind: JobKind, times: TimeRange, attempt: Attempt) -> Ulid {
+    async fn begin(&mut self, kind: JobKind, times: TimeRange, attempt: Attempt) -> Result<Ulid, BlocksError> {
         self.show_job(kind, times);
         let ulid = match &self.attempt {
             Some((last, ulid)) if *last == attempt => *ulid,
             _ => {
+                self.give_up_attempt().await?;
                 let runtime = &self.desk.runtime;
                 let ulid = self.ulids.make(runtime.wall_clock_ms(), runtime.monotonic().as_nanos());
                 self.attempt = Some((attempt, ulid));
@@ -336,7 +339,26 @@ impl<R: Runtime> Worker<R> {
             }
         };
         self.desk.begin(ulid);
-        ulid
+        Ok(ulid)
+    }
+
+    /// The block of the last attempt may have its name. Nobody would ask for it again, but a start would find it, without what is
+    /// deleted from now on.
+    async fn give_up_attempt(&mut self) -> Result<(), BlocksError> {
+        let set = self.desk.service.blocks.current();
+        if let Some((_, ulid)) = &self.attempt
+            && set.blocks.iter().all(|block| block.ulid != *ulid)
+        {
+            folder::remove_block(&self.desk.runtime, &self.desk.data, *ulid).await?;
+        }
+        self.attempt = None;
+        Ok(())
+    }
+
+    /// The block is in the set, or there is none.
+    fn end_attempt(&mut self) {
+        self.attempt = None;
+        self.desk.end();
     }
 
     fn show_job(&self, kind: JobKind, times: TimeRange) {

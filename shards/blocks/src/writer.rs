@@ -5,17 +5,14 @@ use std::path::{Path, PathBuf};
 use codec::gorilla;
 use runtime::{Disk, Runtime};
 use shard::frames::FileError;
-use tsdb::{
-    block::{
-        ChunkMeta, ChunkReference, Tombstones,
-        index::{IndexReader, IndexWriter, SymbolPair, SymbolTable},
-        segment::{self, SegmentWriter},
-    },
-    limits::SAMPLES_PER_CHUNK,
+use tsdb::block::{
+    ChunkMeta, ChunkReference, Tombstones,
+    index::{IndexReader, IndexWriter, SymbolPair, SymbolTable},
+    segment::{self, SegmentWriter},
 };
 
 use crate::{
-    block::{Block, Columns, map},
+    block::{Block, map},
     deletion::{Deletion, tombstones_of},
     error::{BlocksError, Damage, DamageKind},
     folder,
@@ -127,17 +124,6 @@ impl<R: Runtime> PendingBlock<R> {
         self.stats.num_chunks += 1;
     }
 
-    /// Adds samples, as chunks of the usual size.
-    pub(crate) fn push_samples(&mut self, samples: &Columns) {
-        let per_chunk = usize::from(SAMPLES_PER_CHUNK);
-        for (times, values) in samples.times.chunks(per_chunk).zip(samples.values.chunks(per_chunk)) {
-            let pairs: Vec<(i64, u64)> = times.iter().copied().zip(values.iter().copied()).collect();
-            let data = gorilla::encode_chunk(&pairs);
-            let (min_time, max_time) = (times[0], times[times.len() - 1]);
-            self.push_chunk(NewChunk { min_time, max_time, encoding: gorilla::ENCODING, data: &data });
-        }
-    }
-
     /// Ends a series; one without chunks is not written. Series come in label order.
     pub(crate) async fn finish_series(&mut self, labels: &[SymbolPair]) -> Result<(), BlocksError> {
         if self.chunks.is_empty() {
@@ -161,6 +147,11 @@ impl<R: Runtime> PendingBlock<R> {
 
     pub(crate) fn has_series(&self) -> bool {
         self.stats.num_series > 0
+    }
+
+    /// Removes what was written.
+    pub(crate) async fn discard(self) -> Result<(), BlocksError> {
+        Ok(folder::remove_folder(&self.runtime, &self.folder).await?)
     }
 
     /// Completes the files, makes everything durable, and gives the folder its name. `deletions` are taken out of what it shows.

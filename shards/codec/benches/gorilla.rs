@@ -1,10 +1,14 @@
 //! XOR chunks of 120 samples, by shape of the values and of the times.
 //!
-//! `encode` goes through the `BitWriter`; `decode` into vectors; `walk` through the lazy iterator.
+//! `encode` goes through the `BitWriter`; `decode` into vectors; `walk` through the lazy iterator. `seal` is what the head does with a
+//! full chunk: the decimal one of the same samples, where that is shorter; `decode-sealed` is a query's part of it.
 
 mod common;
 
-use codec::gorilla::{self, BitWriter, Samples, XorState};
+use codec::{
+    decimal::{self, Transcoder},
+    gorilla::{self, BitWriter, Samples, XorState},
+};
 use common::{Random, SHAPES, fold, measure};
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -36,12 +40,17 @@ fn encode_all(chunks: &[Chunk], out: &mut Vec<u8>) {
     out.clear();
     for chunk in chunks {
         let mut state = XorState::default();
-        let mut writer = BitWriter::new(out);
+        let mut writer = BitWriter::new(&mut *out);
         for &(time, value) in chunk {
             state.append(time, value, &mut writer);
         }
         writer.finish();
     }
+}
+
+/// What the head would seal.
+fn shortest(xor: &[u8]) -> Vec<u8> {
+    Transcoder::default().shorter(xor).unwrap_or(xor).to_vec()
 }
 
 fn bench(criterion: &mut Criterion) {
@@ -64,6 +73,22 @@ fn bench(criterion: &mut Criterion) {
             values.clear();
             for chunk in &encoded {
                 gorilla::decode_into(chunk, &mut times, &mut values).expect("just encoded");
+            }
+            fold([times[times.len() - 1] as u64, values[values.len() - 1], values.len() as u64])
+        });
+        let decimal: Vec<Vec<u8>> = encoded.iter().map(|chunk| shortest(chunk)).collect();
+        let decimal_bytes = decimal.iter().map(Vec::len).sum();
+        let mut transcoder = Transcoder::default();
+        measure(&mut group, &name("seal"), samples, decimal_bytes, || {
+            let lengths = encoded.iter().map(|chunk| transcoder.shorter(chunk).map_or(chunk.len(), <[u8]>::len) as u64);
+            fold(lengths)
+        });
+        measure(&mut group, &name("decode-sealed"), samples, decimal_bytes, || {
+            times.clear();
+            values.clear();
+            for (chunk, xor) in decimal.iter().zip(&encoded) {
+                let encoding = if chunk == xor { gorilla::ENCODING } else { decimal::ENCODING };
+                codec::decode_floats_into(encoding, chunk, &mut times, &mut values).expect("just encoded");
             }
             fold([times[times.len() - 1] as u64, values[values.len() - 1], values.len() as u64])
         });

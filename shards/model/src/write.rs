@@ -5,7 +5,10 @@
 
 use std::ops::Range;
 
-use crate::identity::{IdentityKey, SeriesId};
+use crate::{
+    histogram::Histogram,
+    identity::{IdentityKey, SeriesId},
+};
 
 /// One series of a request: who it is and where its parts are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,9 +17,14 @@ pub struct SeriesEntry {
     /// First and one past the last sample, as positions in [`WriteBatch::times`] and [`WriteBatch::values`].
     pub samples_start: u32,
     pub samples_end: u32,
-    /// Where the labels are, in terms that only the batch itself understands.
-    pub labels_start: u32,
-    pub labels_end: u32,
+    pub labels: LabelSpan,
+}
+
+/// Where labels are, in terms that only the batch itself understands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LabelSpan {
+    pub start: u32,
+    pub end: u32,
 }
 
 impl SeriesEntry {
@@ -24,6 +32,28 @@ impl SeriesEntry {
     pub fn samples(&self) -> Range<usize> {
         self.samples_start as usize..self.samples_end as usize
     }
+}
+
+/// A histogram of a request. They are few beside float samples, and large: they come decoded, and apart from the columns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramSample {
+    /// Position in [`WriteBatch::series`].
+    pub entry: u32,
+    /// Milliseconds since the epoch.
+    pub time: i64,
+    pub histogram: Histogram,
+}
+
+/// An exemplar of a request: a measurement that stands for others, with labels of its own that lead to it, a trace id mostly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExemplarSample {
+    /// Position in [`WriteBatch::series`].
+    pub entry: u32,
+    /// Milliseconds since the epoch.
+    pub time: i64,
+    /// The bits of the value.
+    pub value: u64,
+    pub labels: LabelSpan,
 }
 
 /// A decoded request, immutable, shared by the shards that have a part in it.
@@ -36,9 +66,19 @@ pub trait WriteBatch: Send + Sync {
     /// The bits of the values, by sample.
     fn values(&self) -> &[u64];
 
-    /// Visits the labels of one series as they came: in any order, not checked for UTF-8, for empty or for repeated names.
+    /// Histograms in order of their entries. An entry may have some beside samples, or instead of them.
+    fn histograms(&self) -> &[HistogramSample] {
+        &[]
+    }
+
+    /// Exemplars in order of their entries, and an entry's in the order in which they came. An entry may have nothing else.
+    fn exemplars(&self) -> &[ExemplarSample] {
+        &[]
+    }
+
+    /// Visits the labels of a series or of an exemplar as they came: in any order, not checked for UTF-8, for empty or for repeated names.
     /// The bytes are bounded by the request's own limit.
-    fn visit_labels<'a>(&'a self, entry: &SeriesEntry, visit: &mut dyn FnMut(&'a [u8], &'a [u8]));
+    fn visit_labels<'a>(&'a self, labels: LabelSpan, visit: &mut dyn FnMut(&'a [u8], &'a [u8]));
 }
 
 type OwnedLabel = (Box<[u8]>, Box<[u8]>);
@@ -49,6 +89,8 @@ pub struct OwnedBatch {
     series: Vec<SeriesEntry>,
     times: Vec<i64>,
     values: Vec<u64>,
+    histograms: Vec<HistogramSample>,
+    exemplars: Vec<ExemplarSample>,
     labels: Vec<OwnedLabel>,
 }
 
@@ -72,9 +114,34 @@ impl OwnedBatch {
             id,
             samples_start,
             samples_end: self.times.len() as u32,
-            labels_start,
-            labels_end: self.labels.len() as u32,
+            labels: LabelSpan { start: labels_start, end: self.labels.len() as u32 },
         });
+    }
+
+    /// Adds a series with histograms, by their times in milliseconds.
+    pub fn push_histograms<'a>(
+        &mut self,
+        key: &IdentityKey,
+        labels: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        histograms: impl IntoIterator<Item = (i64, Histogram)>,
+    ) {
+        let entry = self.series.len() as u32;
+        self.push(key, labels, []);
+        let histograms = histograms.into_iter();
+        self.histograms.extend(histograms.map(|(time, histogram)| HistogramSample { entry, time, histogram }));
+    }
+
+    /// Adds an exemplar to the series that was added last.
+    pub fn push_exemplar<'a>(
+        &mut self,
+        labels: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        (time, value): (i64, u64),
+    ) {
+        let start = self.labels.len() as u32;
+        self.labels.extend(labels.into_iter().map(|(name, value)| (name.into(), value.into())));
+        let labels = LabelSpan { start, end: self.labels.len() as u32 };
+        let entry = self.series.len().checked_sub(1).expect("an exemplar has a series") as u32;
+        self.exemplars.push(ExemplarSample { entry, time, value, labels });
     }
 }
 
@@ -91,8 +158,16 @@ impl WriteBatch for OwnedBatch {
         &self.values
     }
 
-    fn visit_labels<'a>(&'a self, entry: &SeriesEntry, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
-        for (name, value) in &self.labels[entry.labels_start as usize..entry.labels_end as usize] {
+    fn histograms(&self) -> &[HistogramSample] {
+        &self.histograms
+    }
+
+    fn exemplars(&self) -> &[ExemplarSample] {
+        &self.exemplars
+    }
+
+    fn visit_labels<'a>(&'a self, labels: LabelSpan, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        for (name, value) in &self.labels[labels.start as usize..labels.end as usize] {
             visit(name, value);
         }
     }

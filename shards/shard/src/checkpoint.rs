@@ -187,8 +187,13 @@ impl<R: Runtime> Core<R> {
         let definitions = self.head.borrow().definitions_mark();
         let series_log_bytes = self.write_series_log(file, definitions).await?;
         let mut draft = self.create(self.folders.checkpoint_draft(file), FileKind::Checkpoint, number).await?;
+        // Before the images, which take long: the fewer come meanwhile, the fewer of the oldest may be read from the log again.
+        self.write_exemplars(&mut draft).await?;
         self.write_images(&mut draft, SeriesRef(definitions.next_series)).await?;
         self.sync_chunks().await?;
+        // Images may show writes that the log does not hold yet; after a crash a part of one would be seen.
+        let durable = self.commits.committed(self.number).await;
+        durable.map_err(|refusal| CheckpointError(refusal.to_string()))?;
         let end = {
             let head = self.head.borrow();
             CheckpointEnd {
@@ -248,6 +253,18 @@ impl<R: Runtime> Core<R> {
         while next < end {
             payload.clear();
             next = self.head.borrow().put_slice(next, end, &mut payload);
+            draft.push(&payload).await?;
+            self.runtime.yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn write_exemplars(&self, draft: &mut FrameFile<R>) -> Result<(), CheckpointError> {
+        let end = self.head.borrow().next_exemplar();
+        let (mut next, mut payload) = (self.head.borrow().first_exemplar(), Vec::new());
+        while next < end {
+            payload.clear();
+            next = self.head.borrow().put_exemplar_slice(next, end, &mut payload);
             draft.push(&payload).await?;
             self.runtime.yield_now().await;
         }

@@ -10,6 +10,7 @@ use model::{IdentityKey, Matcher, WriteBatch};
 use runtime::mailbox::{Receiver, SendError, Sender, channel};
 use tsdb::{
     AppendOutcome, SeriesRef,
+    exemplars::SelectedExemplars,
     select::{Cardinality, Selection, TimeRange, Wanted},
 };
 
@@ -71,6 +72,12 @@ pub(crate) enum Request {
         matchers: Arc<[Matcher]>,
         range: TimeRange,
         reply: oneshot::Sender<Result<u64, Refusal>>,
+    },
+    /// Exemplars of the series that satisfy all matchers of one of the sets.
+    SelectExemplars {
+        match_sets: Arc<[Vec<Matcher>]>,
+        range: TimeRange,
+        reply: oneshot::Sender<Result<Vec<SelectedExemplars>, Refusal>>,
     },
     Cardinality {
         reply: oneshot::Sender<Result<Cardinality, Refusal>>,
@@ -202,6 +209,17 @@ impl Handle {
     pub async fn delete(&self, matchers: Arc<[Matcher]>, range: TimeRange) -> Result<u64, Refusal> {
         let deleted = self.ask_all(|reply| Request::Delete { matchers: matchers.clone(), range, reply }).await?;
         Ok(deleted.into_iter().sum())
+    }
+
+    /// The exemplars in a time range of the series that satisfy all matchers of one of the sets, in no order of series.
+    pub async fn select_exemplars(
+        &self,
+        match_sets: Arc<[Vec<Matcher>]>,
+        range: TimeRange,
+    ) -> Result<Vec<SelectedExemplars>, Refusal> {
+        let parts =
+            self.ask_all(|reply| Request::SelectExemplars { match_sets: match_sets.clone(), range, reply }).await?;
+        Ok(parts.into_iter().flatten().collect())
     }
 
     pub async fn cardinality(&self) -> Result<Vec<Cardinality>, Refusal> {

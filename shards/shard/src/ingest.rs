@@ -13,11 +13,14 @@ use std::{
     },
 };
 
-use model::{IdentityKey, SeriesEntry, WriteBatch};
-use tsdb::AppendOutcome;
+use model::{HistogramSample, IdentityKey, SeriesEntry, WriteBatch};
+use tsdb::{AppendOutcome, Offender};
 use wire::remote_write::{Batch, DecodeLimits, Protocol};
 
-use crate::handle::{Handle, RETRY_AFTER, Refusal};
+use crate::{
+    handle::{Handle, RETRY_AFTER, Refusal},
+    metadata::MetadataStore,
+};
 
 /// Somebody who stores batches durably.
 pub trait Appender {
@@ -68,26 +71,43 @@ pub struct IngestCounters {
     pub malformed: AtomicU64,
     pub unsupported: AtomicU64,
     pub unavailable: AtomicU64,
-    pub histograms_unstored: AtomicU64,
-    pub exemplars_unstored: AtomicU64,
+    pub exemplars_unresolved: AtomicU64,
     pub series_unresolved: AtomicU64,
     pub body_bytes: AtomicU64,
+}
+
+/// What a sender is told of series beyond a bound that the operator has set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Excess {
+    /// They are refused, as a partial write.
+    #[default]
+    Refuse,
+    /// Nothing; they are counted.
+    Drop,
 }
 
 /// Receives requests of one port. Decoded batches are used again.
 pub struct Receiver {
     key: IdentityKey,
     limits: DecodeLimits,
+    excess: Excess,
     pool: Mutex<Vec<Batch>>,
     counters: Arc<IngestCounters>,
+    metadata: Arc<MetadataStore>,
 }
 
 /// Batches kept for the next requests; each holds a few hundred kilobytes.
 const POOLED_BATCHES_MAX: usize = 8;
 
 impl Receiver {
-    pub fn new(key: IdentityKey, limits: DecodeLimits, counters: Arc<IngestCounters>) -> Self {
-        Self { key, limits, pool: Mutex::default(), counters }
+    pub fn new(
+        key: IdentityKey,
+        limits: DecodeLimits,
+        excess: Excess,
+        counters: Arc<IngestCounters>,
+        metadata: Arc<MetadataStore>,
+    ) -> Self {
+        Self { key, limits, excess, pool: Mutex::default(), counters, metadata }
     }
 
     /// Decodes and stores a request. The answer says success only when all of it is durable.
@@ -109,6 +129,12 @@ impl Receiver {
         }
         let batch = Arc::new(batch);
         let appended = appender.append(batch.clone()).await;
+        match (&appended, protocol) {
+            _ if batch.metadata_count() == 0 => {}
+            (_, Protocol::V1) => self.metadata.take_all(&batch),
+            (Ok(outcome), Protocol::V2) => self.metadata.take_some(&batch, outcome.series_created > 0),
+            (Err(_), Protocol::V2) => {}
+        }
         let answer = match appended {
             Ok(outcome) => self.outcome(protocol, &batch, &outcome),
             Err(refusal) => self.refused(protocol, &refusal),
@@ -118,16 +144,21 @@ impl Receiver {
     }
 
     fn outcome(&self, protocol: Protocol, batch: &Batch, outcome: &AppendOutcome) -> Answer {
-        let written = Written { samples: outcome.stored + outcome.repeated, ..Written::default() };
+        let written = Written {
+            samples: outcome.stored + outcome.repeated,
+            histograms: outcome.histograms_stored + outcome.histograms_repeated,
+            exemplars: outcome.exemplars_stored + outcome.exemplars_repeated,
+        };
         let written = (protocol == Protocol::V2).then_some(written);
-        let (unstored, rejections) = (batch.unstored(), batch.rejections());
-        let (histograms, exemplars) = (unstored.histograms, unstored.exemplars);
-        if outcome.rejected_total() == 0 && histograms + exemplars + rejections.series == 0 {
+        let rejections = batch.rejections();
+        let is_told = |reason: &tsdb::Rejection| self.excess == Excess::Refuse || !reason.is_cardinality();
+        let told: u64 =
+            tsdb::Rejection::ALL.iter().filter(|reason| is_told(reason)).map(|&reason| outcome.rejected(reason)).sum();
+        if told == 0 && rejections.series + rejections.exemplars == 0 {
             self.counters.accepted.fetch_add(1, Ordering::Relaxed);
             return Answer { status: 204, text: String::new(), written, retry_after_seconds: None };
         }
-        self.counters.histograms_unstored.fetch_add(histograms, Ordering::Relaxed);
-        self.counters.exemplars_unstored.fetch_add(exemplars, Ordering::Relaxed);
+        self.counters.exemplars_unresolved.fetch_add(rejections.exemplars, Ordering::Relaxed);
         self.counters.series_unresolved.fetch_add(rejections.series, Ordering::Relaxed);
         Answer { written, ..self.answer(&self.counters.partial, 400, partial_text(batch, outcome)) }
     }
@@ -179,43 +210,47 @@ fn protocol_of(content_type: Option<&str>, content_encoding: Option<&str>) -> Re
 
 /// Says what was not stored, by reason, and who was first.
 fn partial_text(batch: &Batch, outcome: &AppendOutcome) -> String {
-    let mut text = format!("partial write: {} samples stored", outcome.stored + outcome.repeated);
+    let mut text = format!("partial write: {} samples", outcome.stored + outcome.repeated);
+    if !batch.histograms().is_empty() {
+        let histograms = outcome.histograms_stored + outcome.histograms_repeated;
+        put(&mut text, format_args!(" and {histograms} native histograms"));
+    }
+    text.push_str(" stored");
     for reason in tsdb::Rejection::ALL.into_iter().filter(|&reason| outcome.rejected(reason) > 0) {
         put(&mut text, format_args!("; {} refused: {}", outcome.rejected(reason), reason.message()));
     }
     if let Some(offender) = outcome.first_offender {
         let entry = &batch.series()[offender.entry as usize];
         put(&mut text, format_args!("; the first: {}", labels_text(batch, entry)));
-        if let (false, Some(time)) = (offender.reason.is_of_series(), batch.times().get(offender.sample as usize)) {
-            put(&mut text, format_args!(" at {time} ms ({})", offender.reason.message()));
+        if !offender.reason.is_of_series() {
+            put_offending_sample(&mut text, batch, offender);
         }
     }
     let rejections = batch.rejections();
     if let Some(first) = &rejections.first {
-        put(
-            &mut text,
-            format_args!(
-                "; {} series refused, the first is number {}: {}",
-                rejections.series, first.index, first.reason
-            ),
-        );
-    }
-    let unstored = batch.unstored();
-    for (count, what, first) in [
-        (unstored.histograms, "native histograms", &unstored.first_histogram),
-        (unstored.exemplars, "exemplars", &unstored.first_exemplar),
-    ] {
-        if let Some(entry) = first {
-            put(
-                &mut text,
-                format_args!(
-                    "; {count} {what} are not stored by this version, the first of {}",
-                    labels_text(batch, entry)
-                ),
-            );
+        let (index, reason) = (first.index, first.reason);
+        put(&mut text, format_args!("; {} series", rejections.series));
+        if rejections.exemplars > 0 {
+            put(&mut text, format_args!(" and {} exemplars of others", rejections.exemplars));
         }
+        put(&mut text, format_args!(" refused, the first in series number {index}: {reason}"));
     }
     text
+}
+
+fn put_offending_sample(text: &mut String, batch: &Batch, offender: Offender) {
+    let place = offender.sample as usize;
+    let message = offender.reason.message();
+    if !offender.is_histogram {
+        if let Some(time) = batch.times().get(place) {
+            put(text, format_args!(" at {time} ms ({message})"));
+        }
+    } else if let Some(HistogramSample { time, histogram, .. }) = batch.histograms().get(place) {
+        match histogram.check() {
+            Ok(()) => put(text, format_args!(" at {time} ms ({message})")),
+            Err(error) => put(text, format_args!(" at {time} ms ({message}: {error})")),
+        }
+    }
 }
 
 fn put(text: &mut String, piece: std::fmt::Arguments<'_>) {
@@ -227,7 +262,7 @@ const LABELS_TEXT_MAX: usize = 1024;
 
 fn labels_text(batch: &Batch, entry: &SeriesEntry) -> String {
     let mut text = String::from("{");
-    batch.visit_labels(entry, &mut |name, value| {
+    batch.visit_labels(entry.labels, &mut |name, value| {
         if text.len() < LABELS_TEXT_MAX {
             let separator = if text.len() == 1 { "" } else { ", " };
             let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tsdb::{
-    chunk_file::{ENTRY_BYTES_MAX, EntryError, SeriesTag, check_entry, check_file_header},
+    chunk_file::{Chunk, ENTRY_BYTES_MAX, EntryError, SeriesTag, check_entry, check_file_header, entry_bytes},
     head::ChunkAddress,
 };
 
@@ -50,29 +50,24 @@ impl ChunkFiles {
         Self { folders, shared, open: Mutex::default() }
     }
 
-    /// Reads a chunk's data into `buffer` and returns it, checked.
+    /// Reads a chunk into `buffer` and returns it, checked.
     pub fn read<'a>(
         &self,
         shard: usize,
         tag: SeriesTag,
         address: ChunkAddress,
         buffer: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], ReadError> {
+    ) -> Result<Chunk<'a>, ReadError> {
         let path = || self.folders[shard].chunk_file(address.file());
         let offset = address.offset();
         let io_error = |source| ReadError::Io { path: path(), offset, source };
         let file = self.file(shard, address.file())?;
-        buffer.resize(ENTRY_BYTES_MAX, 0);
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(io_error(error)),
-            }
+        buffer.clear();
+        read_up_to(&file, offset, ENTRY_BYTES_MAX, buffer).map_err(io_error)?;
+        // A chunk of histograms can be longer.
+        if let Some(length) = entry_bytes(buffer).filter(|&length| length > buffer.len()) {
+            read_up_to(&file, offset, length, buffer).map_err(io_error)?;
         }
-        buffer.truncate(filled);
         check_entry(buffer, tag).map_err(|what| ReadError::Entry { path: path(), offset, what })
     }
 
@@ -92,6 +87,22 @@ impl ChunkFiles {
         }
         Ok(open.files.entry((shard, number)).or_insert(Arc::new(file)).clone())
     }
+}
+
+/// Appends what follows in a file until there are `length` bytes, or the file ends.
+fn read_up_to(file: &File, offset: u64, length: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let mut filled = buffer.len();
+    buffer.resize(length, 0);
+    while filled < length {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(())
 }
 
 fn open_checked(path: &Path, number: u32) -> Result<File, ReadError> {

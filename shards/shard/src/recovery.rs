@@ -73,11 +73,13 @@ pub(crate) async fn recover<R: Runtime>(
     make_folders(runtime, folders).await?;
     let root_names = list(runtime, &folders.root).await?;
     remove_drafts(runtime, folders, &root_names).await;
+    let mut head = Head::new(shared.key, limits, first_chunk_file(runtime, folders).await?);
+    head.set_exemplars_max(shared.shard_exemplars_max());
     let mut recovery = Recovery {
         runtime,
         folders,
         shared,
-        head: Head::new(shared.key, limits, first_chunk_file(runtime, folders).await?),
+        head,
         chunk_writer: ChunkWriter::new(runtime.clone(), folders.clone(), shard),
         replayed: Replayed::default(),
         damage: Vec::new(),

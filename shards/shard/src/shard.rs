@@ -14,7 +14,8 @@ use futures_channel::oneshot;
 use model::WriteBatch;
 use runtime::Runtime;
 use tsdb::{
-    AppendOutcome, Head, Limits, Members,
+    AppendOutcome, ExemplarRejection, Head, Limits, Members,
+    exemplars::{SelectedExemplars, SelectingExemplars},
     select::{Progress, Selecting, Selection},
     wal::LogBatch,
 };
@@ -24,6 +25,7 @@ use crate::{
     chunk_writer::ChunkWriter,
     commit::Commits,
     frames::Damage,
+    growth::Growth,
     handle::{Mailbox, Refusal, Request},
     limits::{
         CHECKPOINT_LOG_BYTES_MIN, DISK_RETRY, LOG_SEGMENT_BYTES, UNCOMMITTED_BYTES_MAX, UNWRITTEN_CHUNK_BYTES_MAX,
@@ -50,7 +52,7 @@ impl<R: Runtime> Clone for Shard<R> {
 }
 
 /// Sizes that decide when a shard does its housekeeping.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ShardConfig {
     pub log_segment_bytes: u64,
     /// Log after which a checkpoint begins, at least.
@@ -81,6 +83,7 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) pins: Pins,
     pub(crate) spares: Rc<Spares<R>>,
     pub(crate) counters: RefCell<ShardStats>,
+    pub(crate) growth: RefCell<Growth>,
     busy: Cell<Duration>,
     stopping: Cell<bool>,
 }
@@ -101,7 +104,7 @@ impl<R: Runtime> Shard<R> {
         shared: Arc<Shared>,
         config: ShardConfig,
     ) -> Result<(Self, Vec<Damage>), OpenError> {
-        let mut recovered = recover(&runtime, &folders, number, &shared, config.limits).await?;
+        let mut recovered = recover(&runtime, &folders, number, &shared, config.limits.clone()).await?;
         let damage = std::mem::take(&mut recovered.damage);
         let spares = Spares::adopt(runtime.clone(), folders.clone(), config.log_segment_bytes).await;
         let shard = Self::start(number, runtime, folders, shared, recovered, spares, config);
@@ -142,6 +145,7 @@ impl<R: Runtime> Shard<R> {
             spares,
             counters: RefCell::new(ShardStats { recovery: recovered.stats, ..ShardStats::default() }),
             busy: Cell::default(),
+            growth: RefCell::default(),
             stopping: Cell::new(false),
         });
         runtime.spawn(crate::commit::run(core.clone(), log));
@@ -206,7 +210,15 @@ impl<R: Runtime> Shard<R> {
                 let core = core.clone();
                 self.core.runtime.spawn(async move { answer(reply, core.delete(&matchers, range).await) });
             }
-            Request::Cardinality { reply } => answer(reply, Ok(core.head.borrow().cardinality())),
+            Request::SelectExemplars { match_sets, range, reply } => {
+                let core = core.clone();
+                let selecting = SelectingExemplars::new(match_sets, range);
+                self.core.runtime.spawn(async move { answer(reply, core.select_exemplars(selecting).await) });
+            }
+            Request::Cardinality { reply } => {
+                let new_from = core.growth.borrow_mut().new_from(core.runtime.monotonic());
+                answer(reply, Ok(core.head.borrow().cardinality(new_from)));
+            }
             Request::Stats { reply } => answer(reply, Ok(core.stats())),
             Request::Checkpoint { reply } => {
                 let core = core.clone();
@@ -236,7 +248,14 @@ impl<R: Runtime> Core<R> {
         let start = self.runtime.monotonic();
         let window = self.shared.window(self.runtime.wall_clock_ms());
         let (mut head, mut log) = (self.head.borrow_mut(), self.batch.borrow_mut());
-        let outcome = head.append(batch, members, window, &mut Quota(&self.shared), &mut log);
+        if !batch.exemplars().is_empty() {
+            head.set_exemplars_max(self.shared.shard_exemplars_max());
+        }
+        let before = head.series_count();
+        let outcome = head.append(batch, members, window, &mut Quota::new(&self.shared, start), &mut log);
+        if outcome.series_created > 0 {
+            self.growth.borrow_mut().created(start, before);
+        }
         self.shared.widen_times(head.min_time(), head.max_time());
         if head.extent().has_ready() {
             self.chunks_ready.raise();
@@ -284,6 +303,13 @@ impl<R: Runtime> Core<R> {
         counters.batches += 1;
         counters.samples_stored += outcome.stored;
         counters.samples_repeated += outcome.repeated;
+        counters.histograms_stored += outcome.histograms_stored;
+        counters.histograms_repeated += outcome.histograms_repeated;
+        counters.exemplars_stored += outcome.exemplars_stored;
+        counters.exemplars_repeated += outcome.exemplars_repeated;
+        for (count, reason) in counters.exemplars_rejected.iter_mut().zip(ExemplarRejection::ALL) {
+            *count += outcome.exemplars_rejected(reason);
+        }
         counters.series_created += outcome.series_created;
         if outcome.rejected_total() > 0 {
             for (count, reason) in counters.samples_rejected.iter_mut().zip(tsdb::Rejection::ALL) {
@@ -296,15 +322,30 @@ impl<R: Runtime> Core<R> {
     async fn select(&self, selecting: Selecting, bytes_max: usize) -> Result<Box<Selection>, Refusal> {
         let pin = self.pins.pin();
         let mut selection = self.select_in_slices(selecting, bytes_max).await?;
-        if self.commits.check(self.number).is_ok() {
-            self.commits.committed(self.number).await.or_else(|refusal| match refusal {
-                // A log that stalls stops writes; reads go on.
-                Refusal::LogStalled { .. } | Refusal::Fenced { .. } => Ok(()),
-                other => Err(other),
-            })?;
-        }
+        self.everything_durable().await?;
         selection.pin = Some(pin);
         Ok(selection)
+    }
+
+    async fn select_exemplars(&self, mut selecting: SelectingExemplars) -> Result<Vec<SelectedExemplars>, Refusal> {
+        self.head.borrow_mut().set_exemplars_max(self.shared.shard_exemplars_max());
+        while selecting.advance(&self.head.borrow()) {
+            self.runtime.yield_now().await;
+        }
+        self.everything_durable().await?;
+        Ok(selecting.finish())
+    }
+
+    /// Waits until what a selection may show is durable.
+    async fn everything_durable(&self) -> Result<(), Refusal> {
+        if self.commits.check(self.number).is_err() {
+            return Ok(());
+        }
+        self.commits.committed(self.number).await.or_else(|refusal| match refusal {
+            // A log that stalls stops writes; reads go on.
+            Refusal::LogStalled { .. } | Refusal::Fenced { .. } => Ok(()),
+            other => Err(other),
+        })
     }
 
     /// Selects, letting other tasks run between the slices.
@@ -334,6 +375,7 @@ impl<R: Runtime> Core<R> {
         stats.chunks = head.chunk_count() as u64;
         stats.chunks_created = head.chunks_created();
         stats.heap = head.heap_bytes();
+        stats.exemplars = head.exemplar_counts();
         stats.busy_seconds = self.busy.get().as_secs_f64();
         (stats.stalled, stats.fenced) = self.commits.trouble();
         drop(head);

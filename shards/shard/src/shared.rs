@@ -1,15 +1,21 @@
 //! What is one thing in Prometheus is one thing here: head window, series limit and readiness, shared by all shards.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
 
 use model::IdentityKey;
 use tsdb::{
-    SeriesQuota, Window,
+    Rejection, SeriesQuota, Window,
     limits::{BEHIND_MS_MAX, FUTURE_MS_MAX},
 };
 
 /// Time that stands for "no sample yet".
 const NO_TIME: i64 = i64::MIN;
+
+/// Exemplars that are kept unless the operator says otherwise (Prometheus' number).
+pub const EXEMPLARS_MAX: u64 = 100_000;
 
 /// Facts of the whole process. Read once per batch, never per sample.
 pub struct Shared {
@@ -22,6 +28,11 @@ pub struct Shared {
     truncated_before: AtomicI64,
     series: AtomicU64,
     series_max: AtomicU64,
+    /// 0: any number.
+    new_series_per_minute_max: u32,
+    exemplars_max: AtomicU64,
+    /// The number of a minute, and below it the series that were created in it.
+    created_in_minute: AtomicU64,
     ready: Vec<AtomicBool>,
     /// Somebody has to say yet what blocks hold: until then nothing is let in.
     held_back: AtomicBool,
@@ -33,7 +44,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(key: IdentityKey, shards: usize, series_max: u64) -> Self {
+    pub fn new(key: IdentityKey, shards: usize, series_max: u64, new_series_per_minute_max: u32) -> Self {
         Self {
             key,
             head_max_time: AtomicI64::new(NO_TIME),
@@ -42,6 +53,9 @@ impl Shared {
             truncated_before: AtomicI64::new(i64::MIN),
             series: AtomicU64::new(0),
             series_max: AtomicU64::new(series_max),
+            new_series_per_minute_max,
+            exemplars_max: AtomicU64::new(EXEMPLARS_MAX),
+            created_in_minute: AtomicU64::new(0),
             ready: std::iter::repeat_with(|| AtomicBool::new(false)).take(shards).collect(),
             held_back: AtomicBool::new(false),
             chunk_files_removed: AtomicU64::new(0),
@@ -100,6 +114,21 @@ impl Shared {
     /// Changes the series limit; series that exist already stay.
     pub fn set_series_max(&self, series_max: u64) {
         self.series_max.store(series_max, Ordering::Relaxed);
+    }
+
+    /// Exemplars that the process keeps.
+    pub fn exemplars_max(&self) -> u64 {
+        self.exemplars_max.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many exemplars are kept; a shard looks when one comes, or is asked for.
+    pub fn set_exemplars_max(&self, exemplars_max: u64) {
+        self.exemplars_max.store(exemplars_max, Ordering::Relaxed);
+    }
+
+    /// What a shard keeps of them: series fall to the shards evenly.
+    pub(crate) fn shard_exemplars_max(&self) -> usize {
+        usize::try_from(self.exemplars_max().div_ceil(self.shard_count() as u64)).unwrap_or(usize::MAX)
     }
 
     pub fn shard_count(&self) -> usize {
@@ -180,15 +209,60 @@ impl Shared {
 }
 
 /// Takes series out of the process' allowance, one by one as they are created.
-pub(crate) struct Quota<'a>(pub(crate) &'a Shared);
+pub(crate) struct Quota<'a> {
+    shared: &'a Shared,
+    minute: u32,
+}
 
-impl SeriesQuota for Quota<'_> {
-    fn reserve_one(&mut self) -> bool {
-        let shared = self.0;
-        if shared.series.fetch_add(1, Ordering::Relaxed) < shared.series_max.load(Ordering::Relaxed) {
+impl<'a> Quota<'a> {
+    pub(crate) fn new(shared: &'a Shared, now: Duration) -> Self {
+        Self { shared, minute: (now.as_secs() / 60) as u32 }
+    }
+
+    /// Whether the process may create another series in this minute.
+    fn is_within_rate(&self) -> bool {
+        let max = self.shared.new_series_per_minute_max;
+        if max == 0 {
             return true;
         }
-        shared.series.fetch_sub(1, Ordering::Relaxed);
-        false
+        let (created, minute) = (&self.shared.created_in_minute, u64::from(self.minute) << 32);
+        let next = |packed: u64| match packed.checked_sub(minute) {
+            // Of this minute, or of the next one, which another shard has begun already.
+            Some(_) => ((packed as u32) < max).then_some(packed + 1),
+            None => Some(minute + 1),
+        };
+        created.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+impl SeriesQuota for Quota<'_> {
+    fn reserve_one(&mut self) -> Result<(), Rejection> {
+        let shared = self.shared;
+        if shared.series.fetch_add(1, Ordering::Relaxed) >= shared.series_max.load(Ordering::Relaxed) {
+            shared.series.fetch_sub(1, Ordering::Relaxed);
+            return Err(Rejection::SeriesLimit);
+        }
+        if !self.is_within_rate() {
+            shared.series.fetch_sub(1, Ordering::Relaxed);
+            return Err(Rejection::CreationRate);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_series_are_created_within_a_minute_as_may_be() {
+        let key = IdentityKey::from_bytes(&[7; IdentityKey::BYTES]);
+        let shared = Shared::new(key, 1, 8, 3);
+        let mut create = |seconds: u64| Quota::new(&shared, Duration::from_secs(seconds)).reserve_one();
+        assert_eq!([0, 1, 59, 59].map(&mut create), [Ok(()), Ok(()), Ok(()), Err(Rejection::CreationRate)]);
+        // The second one is of a clock that is behind.
+        assert_eq!([60, 59, 61, 62].map(&mut create), [Ok(()), Ok(()), Ok(()), Err(Rejection::CreationRate)]);
+        assert_eq!([600, 600, 600].map(&mut create), [Ok(()), Ok(()), Err(Rejection::SeriesLimit)]);
+        assert_eq!(shared.series(), 8, "what was refused takes no place");
     }
 }

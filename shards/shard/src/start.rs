@@ -10,9 +10,10 @@ use wire::remote_write::DecodeLimits;
 use crate::{
     directory::{DataDirectory, DirectoryError},
     handle::{Handle, Mailbox, Refusal},
-    ingest::{Answer, IngestCounters, Receiver},
+    ingest::{Answer, Excess, IngestCounters, Receiver},
     limits::{INGEST_BODIES_BYTES_MAX, INGEST_BODY_BYTES_MAX, INGEST_CONNECTIONS_MAX, INGEST_IDLE, INGEST_PATIENCE},
     local::LocalAppender,
+    metadata::MetadataStore,
     names::ShardFolders,
     read::ChunkFiles,
     recovery::OpenError,
@@ -42,8 +43,24 @@ pub struct Config {
     pub ingest_listen: Option<SocketAddr>,
     /// Series of the whole process.
     pub series_max: u64,
+    /// Series that the whole process creates within a minute; 0: any number.
+    pub new_series_per_minute_max: u32,
+    /// Exemplars that the whole process keeps.
+    pub exemplars_max: u64,
+    /// Whether what is beyond a bound on series is counted and not told to the sender.
+    pub excess: Excess,
     pub decode_limits: DecodeLimits,
     pub shard: ShardConfig,
+}
+
+/// What each of some shards allows of a bound on series. They fall to shards by their identities, so a share is a binomial number: with four
+/// standard deviations more than its mean nothing is refused below the bound, and what all together allow is that much above it.
+fn share_of(series_max: u64, shards: usize) -> u64 {
+    if shards == 1 {
+        return series_max;
+    }
+    let mean = series_max as f64 / shards as f64;
+    (mean + 4.0 * mean.sqrt()).ceil() as u64
 }
 
 /// The running data plane.
@@ -53,7 +70,9 @@ pub struct DataPlane {
     backend: BackendInUse,
     durable: DurableWay,
     counters: Arc<IngestCounters>,
+    metadata: Arc<MetadataStore>,
     decode_limits: DecodeLimits,
+    excess: Excess,
     ingest_address: Option<SocketAddr>,
     opened: Vec<oneshot::Receiver<Result<(), OpenError>>>,
     listeners: Vec<Listener>,
@@ -134,7 +153,8 @@ impl DataPlane {
             },
             |measured| measured.faster(),
         );
-        let shared = Arc::new(Shared::new(directory.key, shards, config.series_max));
+        let shared = Arc::new(Shared::new(directory.key, shards, config.series_max, config.new_series_per_minute_max));
+        shared.set_exemplars_max(config.exemplars_max);
         shared.hold_back();
         let (handle, mailboxes) = Handle::connect(shared);
         let mut this = Self {
@@ -143,16 +163,22 @@ impl DataPlane {
             backend,
             durable,
             counters: Arc::default(),
+            metadata: Arc::default(),
             decode_limits: config.decode_limits,
+            excess: config.excess,
             ingest_address: config.ingest_listen,
             opened: Vec::new(),
             listeners: Vec::new(),
             threads: Vec::new(),
         };
         let mut sockets = this.listen(shards)?;
+        let mut shard_config = config.shard;
+        for share in &mut shard_config.limits.shares {
+            share.series_max = share_of(share.series_max, shards);
+        }
         for (number, mailbox) in mailboxes.into_iter().enumerate() {
             let cpu = config.placement.shards.get(number).copied();
-            this.start_shard(number, cpu, config.shard, mailbox, sockets.pop())?;
+            this.start_shard(number, cpu, shard_config.clone(), mailbox, sockets.pop())?;
         }
         Ok(this)
     }
@@ -180,13 +206,19 @@ impl DataPlane {
         self.backend != BackendInUse::Glommio
     }
 
+    /// What senders say of their metrics.
+    pub fn metadata(&self) -> &Arc<MetadataStore> {
+        &self.metadata
+    }
+
     pub fn ingest_counters(&self) -> &Arc<IngestCounters> {
         &self.counters
     }
 
     /// A receiver of remote write for another port, with the same rules and counters.
     pub fn receiver(&self) -> Receiver {
-        Receiver::new(self.directory.key, self.decode_limits, self.counters.clone())
+        let (counters, metadata) = (self.counters.clone(), self.metadata.clone());
+        Receiver::new(self.directory.key, self.decode_limits, self.excess, counters, metadata)
     }
 
     /// The data directory, locked as long as this lives.

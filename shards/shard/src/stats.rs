@@ -1,6 +1,6 @@
 //! What a shard tells of itself.
 
-use tsdb::{Rejection, head::HeapBytes};
+use tsdb::{ExemplarRejection, Rejection, exemplars::ExemplarCounts, head::HeapBytes};
 
 /// Counters and gauges of one shard. Counters start with the process.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,13 @@ pub struct ShardStats {
     pub chunks_created: u64,
     pub samples_stored: u64,
     pub samples_repeated: u64,
+    pub histograms_stored: u64,
+    pub histograms_repeated: u64,
+    pub exemplars_stored: u64,
+    pub exemplars_repeated: u64,
+    /// By [`ExemplarRejection::ALL`].
+    pub exemplars_rejected: [u64; ExemplarRejection::ALL.len()],
+    pub exemplars: ExemplarCounts,
     pub series_created: u64,
     /// By [`Rejection::ALL`].
     pub samples_rejected: [u64; Rejection::ALL.len()],

@@ -10,7 +10,7 @@ use runtime::{AlignedBuffer, Disk, File, OpenMode, Runtime};
 use tsdb::{
     SeriesRef,
     checkpoint::CheckpointEnd,
-    chunk_file::{self, EntryError, check_any_entry, check_file_header},
+    chunk_file::{self, Chunk, EntryError, check_any_entry, check_file_header},
     head::ChunkAddress,
     wal::{Contents, FRAME_HEADER_BYTES, FileKind, Records},
 };
@@ -454,6 +454,7 @@ impl FrameFile {
                 see(Seen::Definitions { pairs, series });
             }
             Contents::Samples { samples } => self.samples += samples,
+            Contents::Histograms { histograms } | Contents::OpenHistograms { histograms } => self.samples += histograms,
             Contents::Images { series, open_samples } => {
                 self.images += series.len() as u64;
                 self.samples += open_samples;
@@ -461,6 +462,8 @@ impl FrameFile {
             Contents::CheckpointEnd(end) => self.end = Some(end),
             Contents::Truncation { floor } => self.floor = self.floor.max(Some(floor)),
             Contents::Renumbering { .. } | Contents::Generation(_) | Contents::Deletions { .. } => {}
+            // Samples are counted, and these are none.
+            Contents::Exemplars { .. } => {}
         }
     }
 }
@@ -472,9 +475,8 @@ impl ChunkFile {
         if !is_wanted && rest[..rest.len().min(UNIT)].iter().all(|&byte| byte == 0) {
             return Ok(UNIT);
         }
-        let (_, data) = check_any_entry(rest)?;
-        let (mut times, mut values) = (Vec::new(), Vec::new());
-        let samples = codec::gorilla::decode_into(data, &mut times, &mut values).map_err(Fault::ChunkBits)?;
+        let (_, Chunk { encoding, data }) = check_any_entry(rest)?;
+        let samples = codec::count_samples(encoding, data).map_err(Fault::ChunkBits)?;
         self.chunks += 1;
         self.samples += samples as u64;
         self.data_bytes += data.len() as u64;

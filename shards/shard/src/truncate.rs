@@ -61,6 +61,7 @@ impl<R: Runtime> Core<R> {
         }
         let gone = {
             let (mut head, mut batch) = (self.head.borrow_mut(), self.batch.borrow_mut());
+            self.growth.borrow_mut().renumbered(|series| renumbering.gone_before(series));
             let gone = renumbering.finish(&mut head, &mut batch);
             self.commits.open_batch_grew(batch.approximate_bytes());
             gone

@@ -15,14 +15,14 @@ use std::{
     time::Duration,
 };
 
-use blocks::{Block, Columns, Damage, Deletion, Retention, Service, service};
-use codec::gorilla;
+use blocks::{Block, Damage, Deletion, Retention, Service, Value, decode, service};
+use codec::{decimal, gorilla};
 use futures_channel::oneshot;
-use model::{IdentityKey, Labels, Matcher, Sample, SeriesEntry, Timestamp, WriteBatch};
+use model::{HistogramSample, IdentityKey, LabelSpan, Labels, Matcher, Sample, SeriesEntry, Timestamp, WriteBatch};
 use runtime::{AlignedBuffer, Disk, File, OpenMode, Runtime};
 use shard::{Handle, Mailbox, Shard, ShardConfig, names::ShardFolders, router, shared::Shared};
 use tsdb::{
-    chunk_file::{ENTRY_BYTES_MAX, SeriesTag, check_entry},
+    chunk_file::{ENTRY_BYTES_MAX, SeriesTag, check_entry, entry_bytes},
     head::ChunkAddress,
     limits::BEHIND_MS_MAX,
     select::{self, SelectedChunk, TimeRange, Wanted},
@@ -30,6 +30,7 @@ use tsdb::{
 
 use crate::{
     disk::{SimDisk, SimFile},
+    histograms::{comes_as_histograms, histogram_of, sum_of},
     process::{Process, SimRuntime},
     random::Random,
     system::{Answer, Bounds, Client, Promises, ReadAnswer, Request, Selection, Started, System},
@@ -116,7 +117,7 @@ impl System for DataPlane {
     }
 
     async fn start(&self, process: &Process) -> Result<Started<Connection>, String> {
-        let shared = Arc::new(Shared::new(self.key, self.shards, SERIES_MAX));
+        let shared = Arc::new(Shared::new(self.key, self.shards, SERIES_MAX, 0));
         shared.hold_back();
         let (handle, mailboxes) = Handle::connect(shared);
         let mut opening = Vec::new();
@@ -124,7 +125,7 @@ impl System for DataPlane {
             let (sender, opened) = oneshot::channel();
             let runtime = process.new_thread();
             let shared = handle.shared().clone();
-            runtime.spawn(run_shard(number, runtime.clone(), shared, self.config, mailbox, sender));
+            runtime.spawn(run_shard(number, runtime.clone(), shared, self.config.clone(), mailbox, sender));
             opening.push(opened);
         }
         let (service, inbox) = Service::new(Retention::default());
@@ -203,23 +204,40 @@ struct Batch {
     series: Vec<SeriesEntry>,
     times: Vec<i64>,
     values: Vec<u64>,
+    histograms: Vec<HistogramSample>,
     labels: Vec<Labels>,
 }
 
 impl Batch {
     fn new(request: &Request, key: &IdentityKey, clock: FastClock) -> Self {
-        let mut batch = Self { series: Vec::new(), times: Vec::new(), values: Vec::new(), labels: Vec::new() };
+        let mut batch = Self {
+            series: Vec::new(),
+            times: Vec::new(),
+            values: Vec::new(),
+            histograms: Vec::new(),
+            labels: Vec::new(),
+        };
         for series in &request.series {
             let (start, at) = (batch.times.len() as u32, batch.labels.len() as u32);
-            batch.times.extend(series.samples.iter().map(|sample| clock.stored(sample.time.0)));
-            batch.values.extend(series.samples.iter().map(|sample| sample.value.to_bits()));
+            let samples = series.samples.iter().map(|sample| (clock.stored(sample.time.0), sample.value.to_bits()));
+            if comes_as_histograms(series.index) {
+                batch.histograms.extend(samples.map(|(time, bits)| HistogramSample {
+                    entry: at,
+                    time,
+                    histogram: histogram_of(bits),
+                }));
+            } else {
+                for (time, bits) in samples {
+                    batch.times.push(time);
+                    batch.values.push(bits);
+                }
+            }
             batch.labels.push(series.labels.clone());
             batch.series.push(SeriesEntry {
                 id: identity(key, &series.labels),
                 samples_start: start,
                 samples_end: batch.times.len() as u32,
-                labels_start: at,
-                labels_end: at + 1,
+                labels: LabelSpan { start: at, end: at + 1 },
             });
         }
         batch
@@ -239,10 +257,14 @@ impl WriteBatch for Batch {
         &self.values
     }
 
-    fn visit_labels<'a>(&'a self, entry: &SeriesEntry, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
-        let labels = &self.labels[entry.labels_start as usize];
+    fn histograms(&self) -> &[HistogramSample] {
+        &self.histograms
+    }
+
+    fn visit_labels<'a>(&'a self, span: LabelSpan, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        let labels = &self.labels[span.start as usize];
         for at in 0..labels.len() {
-            let label = labels.at((at + entry.labels_start as usize) % labels.len());
+            let label = labels.at((at + span.start as usize) % labels.len());
             visit(label.name.as_bytes(), label.value.as_bytes());
         }
     }
@@ -296,7 +318,8 @@ impl Client for Connection {
         let batch = Arc::new(Batch::new(&request, self.handle.identity_key(), self.clock));
         match self.handle.append(batch).await {
             Ok(outcome) => Answer::Written {
-                accepted: (outcome.stored + outcome.repeated) as usize,
+                accepted: (outcome.stored + outcome.repeated + outcome.histograms_stored + outcome.histograms_repeated)
+                    as usize,
                 rejected: outcome.rejected_total() as usize,
             },
             Err(refusal) => Answer::Refused(refusal.to_string()),
@@ -383,25 +406,37 @@ fn read_block(
     found: &mut Found,
     damaged: &mut dyn FnMut(Damage),
 ) -> Result<(), Damage> {
-    let (mut entry, mut scratch) = Default::default();
+    let mut entry = tsdb::block::index::SeriesEntry::default();
     for reference in block.select(matchers)? {
         if let Err(damage) = block.series(reference, &mut entry) {
             damaged(damage);
             continue;
         }
-        let mut samples = Columns::default();
+        let deleted = block.deleted(reference);
+        let mut samples = Vec::new();
         for chunk in
             entry.chunks.iter().filter(|chunk| chunk.max_time >= range.min_time && chunk.min_time <= range.max_time)
         {
-            let read = block.append_samples(chunk, range, block.deleted(reference), &mut scratch, &mut samples);
-            read.unwrap_or_else(&mut *damaged);
+            match block.samples(chunk) {
+                Ok(decoded) => samples.extend(decoded.into_iter().map(bits_of)),
+                Err(damage) => damaged(damage),
+            }
         }
-        if !samples.times.is_empty() {
-            let pairs = samples.times.iter().copied().zip(samples.values.iter().copied());
-            found.entry(block.labels(&entry.labels)?).or_default().extend(pairs);
+        samples.retain(|(time, _)| (range.min_time..=range.max_time).contains(time));
+        samples.retain(|(time, _)| deleted.is_none_or(|deleted| !deleted.contains(*time)));
+        if !samples.is_empty() {
+            found.entry(block.labels(&entry.labels)?).or_default().extend(samples);
         }
     }
     Ok(())
+}
+
+/// A sample as the oracle knows it.
+fn bits_of((time, value): (i64, Value)) -> (i64, u64) {
+    match value {
+        Value::Float(bits) => (time, bits),
+        Value::Histogram(histogram) => (time, sum_of(&histogram).expect("a chunk has a checksum")),
+    }
 }
 
 /// Reads chunks as the control plane does.
@@ -409,6 +444,15 @@ struct ChunkReader<'a> {
     disk: &'a SimDisk,
     open: BTreeMap<(usize, u32), SimFile>,
     damage: Vec<String>,
+}
+
+/// The samples of a chunk of the head, which has a kind beside those of blocks.
+fn samples_of(encoding: u8, data: &[u8]) -> Result<Vec<blocks::Sample>, String> {
+    if encoding == decimal::ENCODING {
+        let xor = decimal::to_xor(data).map_err(|error| error.to_string())?;
+        return samples_of(gorilla::ENCODING, &xor);
+    }
+    decode(encoding, data).map_err(|error| error.to_string())
 }
 
 impl ChunkReader<'_> {
@@ -421,24 +465,25 @@ impl ChunkReader<'_> {
         wanted: TimeRange,
     ) -> Result<Option<(Labels, Vec<(i64, u64)>)>, String> {
         let series = selected.series[position];
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut samples = Vec::new();
         for chunk in selected.chunks_of(position) {
             let decoded = match *chunk {
-                SelectedChunk::Copied { start, length } => {
-                    let data = &selected.bytes[start as usize..(start + length) as usize];
-                    gorilla::decode_into(data, &mut times, &mut values).map_err(|error| error.to_string())
+                SelectedChunk::Copied { encoding, start, length } => {
+                    let chunk = selected.copied(encoding, start, length);
+                    samples_of(chunk.encoding, chunk.data)
                 }
                 SelectedChunk::Sealed(chunk) => match self.sealed(shard, selected.tags[position], chunk.address).await?
                 {
-                    Ok(data) => gorilla::decode_into(&data, &mut times, &mut values).map_err(|error| error.to_string()),
+                    Ok((encoding, data)) => samples_of(encoding, &data),
                     Err(damage) => Err(damage),
                 },
             };
-            if let Err(damage) = decoded {
-                self.damage.push(damage);
+            match decoded {
+                Ok(decoded) => samples.extend(decoded.into_iter().map(bits_of)),
+                Err(damage) => self.damage.push(damage),
             }
         }
-        let samples = times.into_iter().zip(values);
+        let samples = samples.into_iter();
         let deleted = selected.deleted_of(position);
         let samples: Vec<_> = samples
             .filter(|(time, _)| (wanted.min_time..=wanted.max_time).contains(time))
@@ -447,13 +492,13 @@ impl ChunkReader<'_> {
         Ok((!samples.is_empty()).then(|| (selected.labels.labels(series), samples)))
     }
 
-    /// A chunk's data; the outer error is a disk that can't be read, the inner one damage.
+    /// A chunk's encoding and data; the outer error is a disk that can't be read, the inner one damage.
     async fn sealed(
         &mut self,
         shard: usize,
         tag: SeriesTag,
         address: ChunkAddress,
-    ) -> Result<Result<Vec<u8>, String>, String> {
+    ) -> Result<Result<(u8, Vec<u8>), String>, String> {
         let path = ShardFolders::new(Path::new(DATA), shard).chunk_file(address.file());
         let place = format!("{} at {}", path.display(), address.offset());
         let key = (shard, address.file());
@@ -464,8 +509,19 @@ impl ChunkReader<'_> {
                 Err(error) => return Err(format!("open {place}: {error}")),
             }
         }
-        let (count, buffer) = self.open[&key].read_at(AlignedBuffer::zeroed(ENTRY_BYTES_MAX), address.offset()).await;
-        let count = count.map_err(|error| format!("read {place}: {error}"))?;
-        Ok(check_entry(&buffer[..count], tag).map(<[u8]>::to_vec).map_err(|error| format!("{place}: {error}")))
+        let mut length = ENTRY_BYTES_MAX;
+        loop {
+            let read = self.open[&key].read_at(AlignedBuffer::zeroed(length), address.offset()).await;
+            let (count, buffer) = read;
+            let count = count.map_err(|error| format!("read {place}: {error}"))?;
+            // A chunk of histograms can be longer.
+            if let Some(longer) = entry_bytes(&buffer[..count]).filter(|&longer| longer > length) {
+                length = longer;
+                continue;
+            }
+            let chunk = check_entry(&buffer[..count], tag);
+            let owned = chunk.map(|chunk| (chunk.encoding, chunk.data.to_vec()));
+            return Ok(owned.map_err(|error| format!("{place}: {error}")));
+        }
     }
 }

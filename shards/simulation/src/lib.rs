@@ -8,9 +8,10 @@
 
 pub mod data_plane;
 pub mod disk;
+pub mod histograms;
 pub mod oracle;
 pub mod process;
-pub mod random;
+mod random;
 pub mod scenario;
 pub mod system;
 pub mod toy;

@@ -9,13 +9,14 @@ use simulation::{
     toy::Toy,
 };
 
-const USAGE: &str = "usage: simulation [--seeds COUNT] [--from SEED] [--once] [--tell] [--keep-going] [--no-errands] [--lie durable-writes|directory-sync] [--toy]
+const USAGE: &str = "usage: simulation [--seeds COUNT] [--from SEED] [--once] [--tell] [--keep-going] [--no-errands] [--fail-each] [--lie durable-writes|directory-sync] [--toy]
   --seeds  how many seeds to run, 100 if not given
   --from   the first of them, 0 if not given
   --once   run each seed once instead of twice: half the time, no proof of determinism
   --tell   tell the story on standard error
   --keep-going  name every seed that fails instead of the first only
   --no-errands  nobody deletes anything or makes snapshots
+  --fail-each   no weather, and each seed once for each of its changes to the disk, with that one failing
   --lie    let the disk break a promise: the run is to fail, or the oracle is blind
   --toy    run the simulator's own toy store instead of the shards";
 
@@ -25,6 +26,7 @@ struct Arguments {
     once: bool,
     toy: bool,
     keep_going: bool,
+    fail_each: bool,
     options: Options,
 }
 
@@ -39,8 +41,15 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments =
-        Arguments { seeds: 100, from: 0, once: false, toy: false, keep_going: false, options: Options::default() };
+    let mut arguments = Arguments {
+        seeds: 100,
+        from: 0,
+        once: false,
+        toy: false,
+        keep_going: false,
+        fail_each: false,
+        options: Options::default(),
+    };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         match word.as_str() {
@@ -49,6 +58,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--once" => arguments.once = true,
             "--toy" => arguments.toy = true,
             "--keep-going" => arguments.keep_going = true,
+            "--fail-each" => arguments.fail_each = true,
             "--no-errands" => arguments.options.no_errands = true,
             "--tell" => arguments.options.aloud = true,
             "--lie" => arguments.options.lies = lies(&value()?)?,
@@ -94,21 +104,36 @@ fn swarm(arguments: &Arguments) -> ExitCode {
 }
 
 fn judge(seed: u64, arguments: &Arguments) -> Result<Report, String> {
-    let report = run(seed, arguments);
+    if arguments.fail_each {
+        return judge_each_change(seed, arguments);
+    }
+    let report = run(seed, arguments, arguments.options);
     match &report.failure {
         Some(failure) => Err(failure.clone()),
-        None if !arguments.once && run(seed, arguments) != report => {
+        None if !arguments.once && run(seed, arguments, arguments.options) != report => {
             Err("not deterministic: two runs differ".to_owned())
         }
         None => Ok(report),
     }
 }
 
-fn run(seed: u64, arguments: &Arguments) -> Report {
+/// The report is of the story in which nothing fails.
+fn judge_each_change(seed: u64, arguments: &Arguments) -> Result<Report, String> {
+    let with = |change| run(seed, arguments, Options { fail_change: Some(change), ..arguments.options });
+    let report = with(u64::MAX);
+    for change in 0..report.disk.changes {
+        if let Some(failure) = with(change).failure {
+            return Err(format!("with change {change} failing: {failure}"));
+        }
+    }
+    Ok(report)
+}
+
+fn run(seed: u64, arguments: &Arguments, options: Options) -> Report {
     if arguments.toy {
-        scenario::run(&Toy { shards: 2 + (seed % 2) as usize, bug: None }, seed, arguments.options)
+        scenario::run(&Toy { shards: 2 + (seed % 2) as usize, bug: None }, seed, options)
     } else {
-        scenario::run(&DataPlane::for_seed(seed), seed, arguments.options)
+        scenario::run(&DataPlane::for_seed(seed), seed, options)
     }
 }
 

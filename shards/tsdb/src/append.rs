@@ -5,14 +5,15 @@
 
 mod lookahead;
 
-use model::{METRIC_NAME, SeriesEntry, WriteBatch};
+use model::{ExemplarSample, HistogramSample, METRIC_NAME, SeriesEntry, WriteBatch};
 
 use self::lookahead::Lookahead;
 use crate::{
     SeriesRef,
-    head::{Head, SealedChunk},
+    exemplars::ExemplarRejection,
+    head::{HISTOGRAM_MARK, Head, SealedChunk},
     index::{PairError, PairRef},
-    limits::{FIRST_CHUNK_SAMPLES_MIN, LABELS_PER_SERIES_MAX, SAMPLES_PER_CHUNK, WINDOW_MS},
+    limits::{FIRST_CHUNK_SAMPLES_MIN, LABELS_PER_SERIES_MAX, SAMPLES_PER_CHUNK, ShareLimit, WINDOW_MS},
     wal::LogBatch,
 };
 
@@ -30,9 +31,21 @@ pub enum Members<'a> {
     Some(&'a [u32]),
 }
 
+impl Members<'_> {
+    /// Whether an entry is meant. The list is in order.
+    fn contain(self, entry: u32) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(list) => list.binary_search(&entry).is_ok(),
+        }
+    }
+}
+
 /// Permission to create series; the bound is the whole process', so a shard asks before it creates.
 pub trait SeriesQuota {
-    fn reserve_one(&mut self) -> bool;
+    /// # Errors
+    /// With the bound that is reached.
+    fn reserve_one(&mut self) -> Result<(), Rejection>;
 }
 
 /// Why a sample or a series was not stored.
@@ -47,6 +60,8 @@ pub enum Rejection {
     OutOfOrder,
     /// The series has another value at this time.
     Duplicate,
+    /// A histogram that says nothing sensible, or too much.
+    Histogram,
     /// A label set without a metric name.
     NoMetricName,
     /// A label name that is empty or not UTF-8.
@@ -59,16 +74,23 @@ pub enum Rejection {
     TooManyLabelNames,
     /// The series limit of the process is reached.
     SeriesLimit,
+    /// The metric has as many series as one may have.
+    MetricLimit,
+    /// One of its label pairs has.
+    LabelLimit,
+    /// Too many series were created of late.
+    CreationRate,
     /// The shard's arena of label texts or its chunk files are full.
     ShardFull,
 }
 
 impl Rejection {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::OutOfBounds,
         Self::TooFarInFuture,
         Self::OutOfOrder,
         Self::Duplicate,
+        Self::Histogram,
         Self::NoMetricName,
         Self::LabelName,
         Self::LabelValue,
@@ -77,6 +99,9 @@ impl Rejection {
         Self::LabelTooLong,
         Self::TooManyLabelNames,
         Self::SeriesLimit,
+        Self::MetricLimit,
+        Self::LabelLimit,
+        Self::CreationRate,
         Self::ShardFull,
     ];
 
@@ -87,6 +112,7 @@ impl Rejection {
             Self::TooFarInFuture => "too_far_in_future",
             Self::OutOfOrder => "out_of_order",
             Self::Duplicate => "duplicate_timestamp",
+            Self::Histogram => "invalid_histogram",
             Self::NoMetricName => "no_metric_name",
             Self::LabelName => "invalid_label_name",
             Self::LabelValue => "invalid_label_value",
@@ -95,6 +121,9 @@ impl Rejection {
             Self::LabelTooLong => "label_too_long",
             Self::TooManyLabelNames => "too_many_label_names",
             Self::SeriesLimit => "series_limit",
+            Self::MetricLimit => "metric_series_limit",
+            Self::LabelLimit => "label_series_limit",
+            Self::CreationRate => "series_creation_rate",
             Self::ShardFull => "shard_full",
         }
     }
@@ -106,6 +135,7 @@ impl Rejection {
             Self::TooFarInFuture => "out of bounds: more than 10m ahead of the server's clock",
             Self::OutOfOrder => "out of order sample",
             Self::Duplicate => "duplicate sample for timestamp",
+            Self::Histogram => "invalid native histogram",
             Self::NoMetricName => "the series has no metric name",
             Self::LabelName => "a label name is empty or not valid UTF-8",
             Self::LabelValue => "a label value is not valid UTF-8",
@@ -114,13 +144,23 @@ impl Rejection {
             Self::LabelTooLong => "a label name or value is longer than 65535 bytes",
             Self::TooManyLabelNames => "the limit of 65535 distinct label names is reached",
             Self::SeriesLimit => "the series limit is reached",
+            Self::MetricLimit => "its metric has as many series as one may have (--limits.max-series-per-metric)",
+            Self::LabelLimit => {
+                "one of its label pairs has as many series as it may have (--limits.max-series-per-label)"
+            }
+            Self::CreationRate => "more new series within a minute than may be (--limits.max-new-series-per-minute)",
             Self::ShardFull => "the shard has no room for more label texts or chunks",
         }
     }
 
+    /// Whether a bound on series was reached that an operator has set so that nobody takes the room of others.
+    pub fn is_cardinality(self) -> bool {
+        matches!(self, Self::SeriesLimit | Self::MetricLimit | Self::LabelLimit | Self::CreationRate)
+    }
+
     /// Whether the whole series, not one of its samples, was refused.
     pub fn is_of_series(self) -> bool {
-        !matches!(self, Self::OutOfBounds | Self::TooFarInFuture | Self::OutOfOrder | Self::Duplicate)
+        !matches!(self, Self::OutOfBounds | Self::TooFarInFuture | Self::OutOfOrder | Self::Duplicate | Self::Histogram)
     }
 }
 
@@ -129,18 +169,26 @@ impl Rejection {
 pub struct Offender {
     /// Position in [`WriteBatch::series`].
     pub entry: u32,
-    /// Position in [`WriteBatch::times`].
+    /// Position in [`WriteBatch::times`], or in [`WriteBatch::histograms`].
     pub sample: u32,
+    pub is_histogram: bool,
     pub reason: Rejection,
 }
 
 /// What became of a batch, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppendOutcome {
-    /// Samples stored now.
+    /// Float samples stored now.
     pub stored: u64,
-    /// Samples that were there already, bit for bit: a retry, and a success.
+    /// Float samples that were there already, bit for bit: a retry, and a success.
     pub repeated: u64,
+    /// The same of histograms.
+    pub histograms_stored: u64,
+    pub histograms_repeated: u64,
+    /// The same of exemplars.
+    pub exemplars_stored: u64,
+    pub exemplars_repeated: u64,
+    exemplars_rejected: [u64; ExemplarRejection::ALL.len()],
     pub series_created: u64,
     rejected: [u64; Rejection::ALL.len()],
     pub first_offender: Option<Offender>,
@@ -151,25 +199,34 @@ impl AppendOutcome {
         self.rejected[reason as usize]
     }
 
-    /// Samples refused, for any reason.
+    /// Samples and histograms refused, for any reason.
     pub fn rejected_total(&self) -> u64 {
         self.rejected.iter().sum()
+    }
+
+    pub fn exemplars_rejected(&self, reason: ExemplarRejection) -> u64 {
+        self.exemplars_rejected[reason as usize]
     }
 
     pub fn merge(&mut self, other: &Self) {
         self.stored += other.stored;
         self.repeated += other.repeated;
+        self.histograms_stored += other.histograms_stored;
+        self.histograms_repeated += other.histograms_repeated;
+        self.exemplars_stored += other.exemplars_stored;
+        self.exemplars_repeated += other.exemplars_repeated;
+        self.exemplars_rejected.iter_mut().zip(other.exemplars_rejected).for_each(|(sum, count)| *sum += count);
         self.series_created += other.series_created;
         self.rejected.iter_mut().zip(other.rejected).for_each(|(sum, count)| *sum += count);
         self.first_offender = match (self.first_offender, other.first_offender) {
-            (Some(a), Some(b)) => Some(if a.sample <= b.sample { a } else { b }),
+            (Some(a), Some(b)) => Some(if (a.is_histogram, a.sample) <= (b.is_histogram, b.sample) { a } else { b }),
             (a, b) => a.or(b),
         };
     }
 
-    fn reject(&mut self, entry: u32, sample: u32, count: u64, reason: Rejection) {
-        self.rejected[reason as usize] += count;
-        self.first_offender.get_or_insert(Offender { entry, sample, reason });
+    fn reject(&mut self, offender: Offender, count: u64) {
+        self.rejected[offender.reason as usize] += count;
+        self.first_offender.get_or_insert(offender);
     }
 }
 
@@ -184,11 +241,18 @@ impl Head {
         log: &mut LogBatch,
     ) -> AppendOutcome {
         let columns = Columns { series: batch.series(), times: batch.times(), values: batch.values() };
+        let (histograms, exemplars) = (batch.histograms(), batch.exemplars());
         let mut appender =
             Appender { head: self, batch, columns, window, quota, log, outcome: AppendOutcome::default() };
         match members {
             Members::All => appender.append_each(|at| at as u32, columns.series.len()),
             Members::Some(list) => appender.append_each(|at| list[at], list.len()),
+        }
+        if !histograms.is_empty() {
+            appender.append_histograms(histograms, members);
+        }
+        if !exemplars.is_empty() {
+            appender.append_exemplars(exemplars, members);
         }
         appender.outcome
     }
@@ -244,9 +308,67 @@ impl Appender<'_> {
         }
     }
 
+    fn append_histograms(&mut self, histograms: &[HistogramSample], members: Members<'_>) {
+        for (at, sample) in histograms.iter().enumerate() {
+            if members.contain(sample.entry) {
+                self.append_histogram(at as u32, sample);
+            }
+        }
+    }
+
+    fn append_histogram(&mut self, at: u32, sample: &HistogramSample) {
+        let HistogramSample { entry, time, histogram } = sample;
+        let appended = self.series_of_histogram(*entry, *time).and_then(|series| {
+            let is_new = self.head.append_histogram(series, *time, histogram, self.window)?;
+            Ok(is_new.then_some(series))
+        });
+        match appended {
+            Ok(Some(series)) => {
+                self.log.push_histogram(series, *time, histogram);
+                self.outcome.histograms_stored += 1;
+            }
+            Ok(None) => self.outcome.histograms_repeated += 1,
+            Err(reason) => {
+                self.outcome.reject(Offender { entry: *entry, sample: at, is_histogram: true, reason }, 1);
+            }
+        }
+    }
+
+    fn append_exemplars(&mut self, exemplars: &[ExemplarSample], members: Members<'_>) {
+        let histograms = self.batch.histograms();
+        for sample in exemplars.iter().filter(|sample| members.contain(sample.entry)) {
+            let entry = self.columns.series[sample.entry as usize];
+            let has_histograms = || histograms.binary_search_by_key(&sample.entry, |histogram| histogram.entry).is_ok();
+            let is_alone = entry.samples().is_empty() && !has_histograms();
+            match self.head.append_exemplar(self.batch, &entry, sample, is_alone, self.window) {
+                Ok(Some((series, exemplar))) => {
+                    self.log.push_exemplar(&series, &exemplar);
+                    self.outcome.exemplars_stored += 1;
+                }
+                Ok(None) => self.outcome.exemplars_repeated += 1,
+                Err(reason) => self.outcome.exemplars_rejected[reason as usize] += 1,
+            }
+        }
+    }
+
+    fn series_of_histogram(&mut self, number: u32, time: i64) -> Result<SeriesRef, Rejection> {
+        let entry = self.columns.series[number as usize];
+        if let Some(series) = self.head.find(entry.id) {
+            return Ok(series);
+        }
+        self.window.check(time)?;
+        let series = self.head.create_series(self.batch, &entry, self.quota, self.log)?;
+        self.outcome.series_created += 1;
+        Ok(series)
+    }
+
     #[inline]
     fn append_series(&mut self, number: u32, known: Option<SeriesRef>) {
         let entry = self.columns.series[number as usize];
+        if entry.samples_start == entry.samples_end {
+            // It has histograms or exemplars alone.
+            return;
+        }
         let series = match known {
             Some(series) => series,
             None => match self.find_or_create(number, &entry) {
@@ -262,7 +384,10 @@ impl Appender<'_> {
                     self.outcome.stored += 1;
                 }
                 Ok(false) => self.outcome.repeated += 1,
-                Err(reason) => self.outcome.reject(number, sample as u32, 1, reason),
+                Err(reason) => {
+                    let offender = Offender { entry: number, sample: sample as u32, is_histogram: false, reason };
+                    self.outcome.reject(offender, 1);
+                }
             }
         }
     }
@@ -280,8 +405,9 @@ impl Appender<'_> {
                 Some(series)
             }
             Err(reason) => {
-                let count = (entry.samples_end - entry.samples_start).max(1);
-                self.outcome.reject(number, entry.samples_start, u64::from(count), reason);
+                let count = entry.samples_end - entry.samples_start;
+                let offender = Offender { entry: number, sample: entry.samples_start, is_histogram: false, reason };
+                self.outcome.reject(offender, u64::from(count));
                 None
             }
         }
@@ -302,7 +428,7 @@ impl Appender<'_> {
 
 impl Window {
     #[inline]
-    fn check(self, time: i64) -> Result<(), Rejection> {
+    pub(crate) fn check(self, time: i64) -> Result<(), Rejection> {
         if time < self.min_time {
             return Err(Rejection::OutOfBounds);
         }
@@ -330,7 +456,7 @@ impl Head {
     ) -> Result<bool, Rejection> {
         let line = self.lines.get_mut(series.index());
         if line.has_samples && time <= line.time {
-            return if time < line.time {
+            return if time < line.time || line.value == HISTOGRAM_MARK {
                 self.check_known(series, time, value)
             } else if value == line.value {
                 Ok(false)
@@ -388,6 +514,7 @@ impl Head {
             return Err(Rejection::ShardFull);
         }
         self.seal_open_chunk(series);
+        self.seal_open_histograms(series);
         let capacity = if goes_on { SAMPLES_PER_CHUNK } else { first_chunk_capacity(series) };
         self.lines.get_mut(series.index()).capacity = capacity as u8;
         self.chunks_created += 1;
@@ -410,7 +537,10 @@ impl Head {
         data.clear();
         self.open_chunk(series, &mut data);
         let min_time = codec::varint::take_signed(&mut &data[2..]).expect("a chunk begins with its first time");
-        let address = self.extent.push(line.id.into(), crate::chunk_file::ENCODING_XOR, &data);
+        let address = match self.transcoder.shorter(&data) {
+            Some(decimal) => self.extent.push(line.id.into(), codec::decimal::ENCODING, decimal),
+            None => self.extent.push(line.id.into(), crate::chunk_file::ENCODING_XOR, &data),
+        };
         self.seal_buffer = data;
         self.sealed.add(series, SealedChunk { min_time, max_time: line.time, address });
         self.drop_open_chunk(series);
@@ -451,9 +581,8 @@ impl Head {
         if !self.index.labels.has_room() || self.lines.len() >= (u32::MAX - 1) as usize {
             return Err(Rejection::ShardFull);
         }
-        if !quota.reserve_one() {
-            return Err(Rejection::SeriesLimit);
-        }
+        self.check_shares(&labels)?;
+        quota.reserve_one()?;
         // Neighbours share most of their labels: what stood at the same place in the last series is looked at first.
         let mut pairs = std::mem::take(&mut self.index.last_created);
         pairs.truncate(labels.len());
@@ -471,6 +600,17 @@ impl Head {
         log.push_series(series, id, &pairs);
         self.index.last_created = pairs;
         Ok(series)
+    }
+
+    fn check_shares(&self, labels: &[(&str, &str)]) -> Result<(), Rejection> {
+        for ShareLimit { label, series_max } in &self.limits.shares {
+            let Some((name, value)) = labels.iter().find(|(name, _)| name == label) else { continue };
+            let pair = self.index.pairs.find(name, value);
+            if pair.map_or(0, |pair| self.index.postings.count(pair)) >= *series_max {
+                return Err(if *name == METRIC_NAME { Rejection::MetricLimit } else { Rejection::LabelLimit });
+            }
+        }
+        Ok(())
     }
 
     fn intern(&mut self, name: &str, value: &str, log: &mut LogBatch) -> Result<PairRef, Rejection> {
@@ -494,14 +634,14 @@ impl From<PairError> for Rejection {
 }
 
 /// The labels of an entry as text, sorted, without empty values; refused where Prometheus refuses them.
-fn checked_labels<'a>(
+pub(crate) fn checked_labels<'a>(
     batch: &'a dyn WriteBatch,
     entry: &SeriesEntry,
     labels_max: usize,
 ) -> Result<Vec<(&'a str, &'a str)>, Rejection> {
     let mut labels = Vec::with_capacity(16);
     let mut fault = None;
-    batch.visit_labels(entry, &mut |name, value| match check_label(name, value) {
+    batch.visit_labels(entry.labels, &mut |name, value| match check_label(name, value) {
         _ if labels.len() > labels_max => {}
         Ok(label) => labels.push(label),
         Err(reason) => fault = fault.or(Some(reason)),

@@ -17,7 +17,7 @@ use crate::{
     limits::{CHUNK_BITS_MAX, SAMPLES_PER_CHUNK, WINDOW_MS},
     wal::{
         Record, RecordError, Replayed, put_checkpoint_end, put_definitions_of, put_deletions, put_generation,
-        put_images, take_u32,
+        put_images, put_open_histograms, take_u32,
     },
 };
 
@@ -89,6 +89,9 @@ impl Head {
         });
         if self.deleted.has_any(from.0..next.0) {
             put_deletions(payload, |body| self.deleted.put(from.0..next.0, body));
+        }
+        if self.histograms.has_any(from.0..next.0) {
+            put_open_histograms(payload, |body| self.histograms.put(from.0..next.0, body));
         }
         next
     }
@@ -244,7 +247,7 @@ impl<'a> OpenImage<'a> {
 }
 
 /// Number of the window that a time lies in.
-fn window_of(time: i64) -> i64 {
+pub(crate) fn window_of(time: i64) -> i64 {
     time.div_euclid(WINDOW_MS)
 }
 

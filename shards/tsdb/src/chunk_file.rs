@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use codec::crc::crc32c;
+use codec::{crc::crc32c, histogram};
 use model::SeriesId;
 
 use crate::head::ChunkAddress;
@@ -21,7 +21,9 @@ pub const EXTENT_BYTES: usize = 256 << 10;
 /// Bytes before a chunk's data.
 pub const ENTRY_HEADER_BYTES: usize = 16;
 pub const MAGIC: [u8; 8] = *b"MILLCHNK";
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
+/// What the release before wrote: the same without decimal chunks.
+const VERSION_BEFORE: u8 = 2;
 pub const ENCODING_XOR: u8 = codec::gorilla::ENCODING;
 
 const SECTOR: usize = 4096;
@@ -35,6 +37,17 @@ impl From<SeriesId> for SeriesTag {
     fn from(id: SeriesId) -> Self {
         Self((id.high >> 32) as u32)
     }
+}
+
+/// A whole chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk<'a> {
+    pub encoding: u8,
+    pub data: &'a [u8],
+}
+
+fn is_known(version: u8) -> bool {
+    matches!(version, VERSION | VERSION_BEFORE)
 }
 
 /// The first sector of a chunk file.
@@ -58,7 +71,7 @@ pub fn check_file_header(header: &[u8], file: u32) -> Result<(), &'static str> {
     if sum != crc32c(&header[..HEADER_BYTES - 4]) {
         return Err("the header's checksum does not match");
     }
-    if header[8] != VERSION {
+    if !is_known(header[8]) {
         return Err("written by another version");
     }
     if header[12..16] != file.to_le_bytes() {
@@ -204,7 +217,7 @@ impl ExtentBuilder {
 
     /// The data of a series' chunk that is not on disk yet. Addresses may come from a damaged checkpoint: what is not a chunk of
     /// this series is not there.
-    pub fn read(&self, address: ChunkAddress, tag: SeriesTag) -> Option<&[u8]> {
+    pub fn read(&self, address: ChunkAddress, tag: SeriesTag) -> Option<Chunk<'_>> {
         let (file, offset) = (address.file(), address.offset());
         let (bytes, start) = if file == self.file && offset >= self.offset {
             (&self.bytes, self.offset)
@@ -216,7 +229,7 @@ impl ExtentBuilder {
         let header = entry.get(..ENTRY_HEADER_BYTES)?;
         let length = u16::from_le_bytes([header[8], header[9]]) as usize;
         let data = entry.get(ENTRY_HEADER_BYTES..ENTRY_HEADER_BYTES + length)?;
-        (header[4..8] == tag.0.to_le_bytes() && header[11] == VERSION).then_some(data)
+        (header[4..8] == tag.0.to_le_bytes() && is_known(header[11])).then_some(Chunk { encoding: header[10], data })
     }
 }
 
@@ -235,36 +248,43 @@ pub enum EntryError {
     Encoding(u8),
 }
 
-/// Longest entry in a chunk file, so that one read gets a whole chunk.
+/// Longest entry of a float chunk, so that one read gets it whole.
 pub const ENTRY_BYTES_MAX: usize = 1024;
 const _: () = assert!(
     ENTRY_HEADER_BYTES + 2 + (crate::limits::CHUNK_BITS_MAX as usize + 145).div_ceil(8) + 16 <= ENTRY_BYTES_MAX
 );
 
-/// Checks an entry as read from a chunk file and returns the chunk's data.
-pub fn check_entry(entry: &[u8], tag: SeriesTag) -> Result<&[u8], EntryError> {
+/// Bytes of the entry that begins like this, if its header is there. It is not checked.
+pub fn entry_bytes(beginning: &[u8]) -> Option<usize> {
+    let length = beginning.get(8..10)?;
+    Some(ENTRY_HEADER_BYTES + usize::from(u16::from_le_bytes([length[0], length[1]])))
+}
+
+/// Checks an entry as read from a chunk file and returns the chunk.
+pub fn check_entry(entry: &[u8], tag: SeriesTag) -> Result<Chunk<'_>, EntryError> {
     match check_any_entry(entry)? {
-        (found, data) if found == tag => Ok(data),
+        (found, chunk) if found == tag => Ok(chunk),
         _ => Err(EntryError::Series),
     }
 }
 
 /// The same for whoever walks a file and takes each entry's word for whose it is.
-pub fn check_any_entry(entry: &[u8]) -> Result<(SeriesTag, &[u8]), EntryError> {
+pub fn check_any_entry(entry: &[u8]) -> Result<(SeriesTag, Chunk<'_>), EntryError> {
     let header = entry.get(..ENTRY_HEADER_BYTES).ok_or(EntryError::Short)?;
     let length = u16::from_le_bytes([header[8], header[9]]) as usize;
     let whole = entry.get(..ENTRY_HEADER_BYTES + length).ok_or(EntryError::Short)?;
     if crc32c(&whole[4..]).to_le_bytes() != header[..4] {
         return Err(EntryError::Checksum);
     }
-    if header[11] != VERSION {
+    if !is_known(header[11]) {
         return Err(EntryError::Version(header[11]));
     }
-    if header[10] != ENCODING_XOR {
-        return Err(EntryError::Encoding(header[10]));
+    let encoding = header[10];
+    if !codec::is_float(encoding) && !histogram::is_histogram(encoding) {
+        return Err(EntryError::Encoding(encoding));
     }
     let tag = u32::from_le_bytes(header[4..8].try_into().expect("four bytes"));
-    Ok((SeriesTag(tag), &whole[ENTRY_HEADER_BYTES..]))
+    Ok((SeriesTag(tag), Chunk { encoding, data: &whole[ENTRY_HEADER_BYTES..] }))
 }
 
 #[cfg(test)]
@@ -278,7 +298,7 @@ mod tests {
         let addresses: Vec<_> =
             data.iter().enumerate().map(|(at, data)| builder.push(SeriesTag(at as u32), ENCODING_XOR, data)).collect();
         for (at, (address, data)) in addresses.iter().zip(&data).enumerate() {
-            assert_eq!(builder.read(*address, SeriesTag(at as u32)), Some(&data[..]));
+            assert_eq!(builder.read(*address, SeriesTag(at as u32)), Some(Chunk { encoding: ENCODING_XOR, data }));
             assert_eq!(builder.read(*address, SeriesTag(at as u32 + 1)), None, "another series");
         }
         assert_eq!(
@@ -297,7 +317,7 @@ mod tests {
         for (at, (address, data)) in addresses.iter().zip(&data).enumerate() {
             assert_eq!(builder.read(*address, SeriesTag(at as u32)), None);
             let entry = &file[address.offset() as usize..];
-            assert_eq!(check_entry(entry, SeriesTag(at as u32)), Ok(&data[..]));
+            assert_eq!(check_entry(entry, SeriesTag(at as u32)), Ok(Chunk { encoding: ENCODING_XOR, data }));
             assert_eq!(check_entry(entry, SeriesTag(at as u32 + 1)), Err(EntryError::Series));
         }
         file[addresses[7].offset() as usize + ENTRY_HEADER_BYTES] ^= 1;

@@ -7,14 +7,17 @@ pub mod append;
 pub mod block;
 pub mod checkpoint;
 pub mod chunk_file;
+pub mod exemplars;
 pub mod head;
 pub mod index;
 pub mod limits;
+pub mod prometheus_wal;
 pub mod segmented;
 pub mod select;
 pub mod wal;
 
 pub use append::{AppendOutcome, Members, Offender, Rejection, SeriesQuota, Window};
+pub use exemplars::ExemplarRejection;
 pub use head::Head;
 pub use limits::Limits;
 

@@ -35,17 +35,26 @@ pub const LABEL_NAMES_MAX: usize = u16::MAX as usize;
 pub const LABELS_PER_SERIES_MAX: usize = 1024;
 
 /// Bounds that an operator sets, and one that a test may want smaller.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Labels of one series, the metric's name included.
     pub labels_per_series_max: usize,
     /// Places of series, and as many of pairs, that a replay keeps for definitions that damage took. 16 million are 1.2 GB; a
     /// record that asks for more was not written by a head of this machine's size.
     pub lost_places_max: usize,
+    /// Bounds on how many series share a label pair; few, as each is looked at whenever a series is created.
+    pub shares: Vec<ShareLimit>,
+}
+
+/// How many series of a head may have the same value of a label. Of [`model::METRIC_NAME`]: the series of one metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareLimit {
+    pub label: String,
+    pub series_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { labels_per_series_max: 128, lost_places_max: 16 << 20 }
+        Self { labels_per_series_max: 128, lost_places_max: 16 << 20, shares: Vec::new() }
     }
 }

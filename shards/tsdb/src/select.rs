@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
+use codec::histogram::HistogramChunk;
 use model::{MatchOp, Matcher};
 use roaring::RoaringBitmap;
 
 use crate::{
     Head, SeriesRef,
     block::Intervals,
-    chunk_file::SeriesTag,
-    head::SealedChunk,
+    chunk_file::{Chunk, ENCODING_XOR, SeriesTag},
+    head::{HISTOGRAM_MARK, SealedChunk},
     index::{LabelsView, PairRef},
 };
 
@@ -37,8 +38,8 @@ pub struct TimeRange {
 pub enum SelectedChunk {
     /// In a chunk file.
     Sealed(SealedChunk),
-    /// In [`Selection::bytes`]: a whole chunk of encoding 1.
-    Copied { start: u32, length: u32 },
+    /// In [`Selection::bytes`].
+    Copied { encoding: u8, start: u32, length: u32 },
 }
 
 /// What one shard found.
@@ -73,6 +74,11 @@ impl Selection {
         let Some(&end) = self.chunk_ends.get(position) else { return &[] };
         let start = if position == 0 { 0 } else { self.chunk_ends[position - 1] };
         &self.chunks[start as usize..end as usize]
+    }
+
+    /// The chunk that was copied to a place of [`Self::bytes`].
+    pub fn copied(&self, encoding: u8, start: u32, length: u32) -> Chunk<'_> {
+        Chunk { encoding, data: &self.bytes[start as usize..][..length as usize] }
     }
 
     /// Times of a series that its chunks may still have, and that do not count.
@@ -291,6 +297,9 @@ impl Head {
     }
 
     fn open_chunk_has_any(&self, series: SeriesRef, range: TimeRange, deleted: Option<&Intervals>) -> bool {
+        if let Some(chunk) = self.histograms.open(series) {
+            return has_any(times_of(chunk), range, deleted);
+        }
         let mut chunk = Vec::new();
         self.open_chunk(series, &mut chunk);
         !chunk.is_empty() && has_any(self.times_of_open_chunk(series, &chunk), range, deleted)
@@ -307,7 +316,8 @@ impl Head {
             return;
         }
         let is_deleted = || self.deleted.of(series).is_some_and(|deleted| deleted.contains(line.time));
-        if line.time <= range.max_time && !is_deleted() {
+        // Of a histogram the line does not have the value.
+        if line.time <= range.max_time && line.value != HISTOGRAM_MARK && !is_deleted() {
             selection.series.push(series);
             selection.tags.push(line.id.into());
             selection.last_times.push(line.time);
@@ -337,10 +347,19 @@ impl Head {
             self.open_chunk(series, &mut selection.bytes);
             if has_any(self.times_of_open_chunk(series, &selection.bytes[start..]), range, deleted) {
                 let length = selection.bytes.len() - start;
-                selection.chunks.push(SelectedChunk::Copied { start: start as u32, length: length as u32 });
+                selection.chunks.push(SelectedChunk::Copied {
+                    encoding: ENCODING_XOR,
+                    start: start as u32,
+                    length: length as u32,
+                });
             } else {
                 selection.bytes.truncate(start);
             }
+        } else if let Some(chunk) =
+            self.histograms.open(series).filter(|chunk| has_any(times_of(chunk), range, deleted))
+        {
+            let chunk = copy(Chunk { encoding: chunk.encoding(), data: &chunk.to_bytes() }, &mut selection.bytes);
+            selection.chunks.push(chunk);
         }
         for chunk in self.sealed.newest_first(series) {
             if chunk.max_time < range.min_time {
@@ -365,16 +384,12 @@ impl Head {
     fn selected(&self, tag: SeriesTag, chunk: SealedChunk, bytes: &mut Vec<u8>) -> SelectedChunk {
         match self.extent.read(chunk.address, tag) {
             None => SelectedChunk::Sealed(chunk),
-            Some(data) => {
-                let start = bytes.len() as u32;
-                bytes.extend_from_slice(data);
-                SelectedChunk::Copied { start, length: data.len() as u32 }
-            }
+            Some(chunk) => copy(chunk, bytes),
         }
     }
 
-    /// The metric names, label names and label pairs with the most series, for `/api/v1/status/tsdb`.
-    pub fn cardinality(&self) -> Cardinality {
+    /// The label names and pairs with how many series have them, and how many of these stand at `new_from` or behind it.
+    pub fn cardinality(&self, new_from: SeriesRef) -> Cardinality {
         let pairs = &self.index.pairs;
         let mut names = Vec::new();
         for name in pairs.names() {
@@ -382,20 +397,31 @@ impl Head {
             let value_bytes = of_name.iter().map(|pair| pairs.value_of(*pair).len() as u64).sum();
             names.push(NameCardinality { name: name.to_owned(), values: of_name.len() as u64, value_bytes });
         }
-        let mut series_by_pair = Vec::with_capacity(pairs.len());
+        let mut by_pair = Vec::with_capacity(pairs.len());
         for number in 0..pairs.len() as u32 {
             let pair = PairRef(number);
             if !pairs.is_lost(pair) {
-                series_by_pair.push((self.index.postings.count(pair), pair));
+                let series = self.index.postings.count(pair);
+                by_pair.push(PairCardinality { pair, series, new: self.index.postings.count_from(pair, new_from) });
             }
         }
-        Cardinality { labels: Arc::new(self.labels_view()), names, series_by_pair }
+        Cardinality { labels: Arc::new(self.labels_view()), names, by_pair }
     }
 
     /// Sealed chunks plus open ones.
     pub fn chunk_count(&self) -> usize {
-        self.sealed.count() + self.lines.iter().filter(|line| line.count > 0).count()
+        self.sealed.count() + self.lines.iter().filter(|line| line.count > 0).count() + self.histograms.open_count()
     }
+}
+
+fn copy(chunk: Chunk<'_>, bytes: &mut Vec<u8>) -> SelectedChunk {
+    let start = bytes.len() as u32;
+    bytes.extend_from_slice(chunk.data);
+    SelectedChunk::Copied { encoding: chunk.encoding, start, length: chunk.data.len() as u32 }
+}
+
+fn times_of(chunk: &HistogramChunk) -> TimeRange {
+    TimeRange { min_time: chunk.min_time(), max_time: chunk.max_time() }
 }
 
 /// Whether a chunk may have something in a range that is not deleted.
@@ -409,7 +435,15 @@ pub fn has_any(chunk: TimeRange, range: TimeRange, deleted: Option<&Intervals>) 
 pub struct Cardinality {
     pub labels: Arc<LabelsView>,
     pub names: Vec<NameCardinality>,
-    pub series_by_pair: Vec<(u64, PairRef)>,
+    pub by_pair: Vec<PairCardinality>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct PairCardinality {
+    pub pair: PairRef,
+    pub series: u64,
+    /// Those of them that were created of late.
+    pub new: u64,
 }
 
 #[derive(Clone, Debug)]

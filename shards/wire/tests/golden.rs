@@ -37,11 +37,11 @@ fn key() -> IdentityKey {
 fn decode(protocol: Protocol, body: &[u8]) -> BTreeMap<Labels, u64> {
     let mut batch = Batch::new();
     batch.decode(protocol, body, &key(), &DecodeLimits::default()).expect("a real body");
-    assert_eq!((batch.rejections().series, batch.unstored().histograms), (0, 0));
+    assert_eq!((batch.rejections().series, batch.histograms().len()), (0, 0));
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     let series = batch.series().iter().map(|entry| {
         let mut pairs = Vec::new();
-        batch.visit_labels(entry, &mut |name, value| pairs.push((text(name), text(value))));
+        batch.visit_labels(entry.labels, &mut |name, value| pairs.push((text(name), text(value))));
         let labels = Labels::from_pairs(pairs.clone());
         assert_eq!(labels.len(), pairs.len(), "no label twice");
         let sorted = labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes()));

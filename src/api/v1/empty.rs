@@ -1,19 +1,11 @@
-//! Lists of things of which this release has none: scrape targets, rules, alerts, metadata, exemplars.
+//! Lists of things of which this release has none: scrape targets, rules, alerts.
 //!
-//! They answer as a Prometheus that has none configured, since clients ask on their own: Grafana asks for rules, metadata and
-//! exemplars when it opens a data source. That the sections of the configuration have no effect is said at start, in the log.
+//! They answer as a Prometheus that has none configured, since clients ask on their own: Grafana asks for rules when it opens a data
+//! source. That the sections of the configuration have no effect is said at start, in the log.
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 
-use super::selectors;
-use crate::{
-    api::{
-        Shared,
-        error::{ApiError, success},
-        params::Params,
-    },
-    json::Json,
-};
+use crate::{api::error::success, json::Json};
 
 fn empty_lists(names: &[&str]) -> Response {
     let write = |json: &mut Json| {
@@ -44,33 +36,4 @@ pub(super) async fn alerts() -> Response {
 
 pub(super) async fn alertmanagers() -> Response {
     empty_lists(&["activeAlertmanagers", "droppedAlertmanagers"])
-}
-
-pub(super) async fn metadata(params: Params) -> Result<Response, ApiError> {
-    for name in ["limit", "limit_per_metric"] {
-        if params.get(name).is_some_and(|text| text.parse::<i64>().is_err()) {
-            return Err(ApiError::bad_data(format!("{name} must be a number")));
-        }
-    }
-    Ok(success(
-        |json| {
-            json.object().end_object();
-        },
-        &[],
-    ))
-}
-
-pub(super) async fn exemplars(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
-    let start = params.time_or("start", i64::MIN)?;
-    let end = params.time_or("end", i64::MAX)?;
-    if end < start {
-        return Err(ApiError::bad_parameter("end", "end timestamp must not be before start timestamp"));
-    }
-    selectors::parse_query(params.get("query").unwrap_or_default(), &shared.flags.parse_options())?;
-    Ok(success(
-        |json| {
-            json.array().end_array();
-        },
-        &[],
-    ))
 }

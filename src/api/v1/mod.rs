@@ -3,7 +3,9 @@
 mod admin;
 mod codec;
 mod empty;
+mod exemplars;
 mod language;
+mod metadata;
 mod query;
 mod selectors;
 mod series;
@@ -20,13 +22,13 @@ pub(crate) fn routes() -> Router<Shared> {
     Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
-        .route("/query_exemplars", get(empty::exemplars).post(empty::exemplars))
+        .route("/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
         .route("/format_query", get(language::format).post(language::format))
         .route("/parse_query", get(language::parse).post(language::parse))
         .route("/series", get(series::series).post(series::series))
         .route("/labels", get(series::label_names).post(series::label_names))
         .route("/label/{name}/values", get(series::label_values))
-        .route("/metadata", get(empty::metadata))
+        .route("/metadata", get(metadata::metadata))
         .route("/targets", get(empty::targets))
         .route("/rules", get(empty::rules))
         .route("/alerts", get(empty::alerts))

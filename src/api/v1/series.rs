@@ -77,7 +77,7 @@ fn warnings(truncated: bool) -> &'static [&'static str] {
     if truncated { TRUNCATED } else { &[] }
 }
 
-fn write_labels(json: &mut Json, labels: &Labels) {
+pub(super) fn write_labels(json: &mut Json, labels: &Labels) {
     json.string_map(labels.iter().map(|label| (label.name, label.value)));
 }
 

@@ -10,7 +10,7 @@ use crate::{
     },
     calendar,
     json::Json,
-    query::storage::NamedCount,
+    query::cardinality::NamedCount,
     version,
 };
 
@@ -102,6 +102,10 @@ pub(super) async fn tsdb(State(shared): State<Shared>, params: Params) -> Result
         write_counts(json.key("labelValueCountByLabelName"), &cardinality.values_by_label);
         write_counts(json.key("memoryInBytesByLabelName"), &cardinality.bytes_by_label);
         write_counts(json.key("seriesCountByLabelValuePair"), &cardinality.series_by_pair);
+        // Ours: where the growth of the last hour comes from.
+        write_counts(json.key("newSeriesCountByMetricName"), &cardinality.new_series_by_metric);
+        write_counts(json.key("newLabelValueCountByLabelName"), &cardinality.new_values_by_label);
+        write_counts(json.key("newSeriesCountByLabelValuePair"), &cardinality.new_series_by_pair);
         json.end_object();
     };
     Ok(success(write, &[]))

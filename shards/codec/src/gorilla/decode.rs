@@ -1,7 +1,10 @@
 //! Bits to samples.
 
-use super::{HEADER_BYTES, bits::BitReader};
-use crate::varint::{self, VarintError};
+use super::HEADER_BYTES;
+use crate::{
+    bits::BitReader,
+    varint::{self, VarintError},
+};
 
 /// A chunk that can't be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,16 @@ pub enum Damage {
     TimeOverflow,
     #[error("leading zeros and length of a value exceed 64 bits")]
     Window,
+    #[error("its number of decimals is more than 9")]
+    Scale,
+    #[error("a width has more than 64 bits")]
+    Width,
+    #[error("an integer has more than 64 bits")]
+    Integer,
+    #[error("its times do not ascend")]
+    Times,
+    #[error("the layout of its buckets is not valid: {0}")]
+    Layout(&'static str),
 }
 
 /// Decodes a finished chunk and appends its samples; returns how many. On an error the vectors stay as they were.
@@ -74,13 +87,13 @@ fn fill(bits: &[u8], bit_len: usize, times: &mut [i64], values: &mut [u64]) -> R
     let mut samples = times.iter_mut().zip(values);
     let Some(first) = samples.next() else { return Ok(()) };
     let mut cursor = Cursor::first(bits)?;
-    (*first.0, *first.1) = (cursor.time, cursor.value);
+    (*first.0, *first.1) = (cursor.time, cursor.value.bits);
     let Some(second) = samples.next() else { return cursor.check_end(bit_len) };
     cursor.second()?;
-    (*second.0, *second.1) = (cursor.time, cursor.value);
+    (*second.0, *second.1) = (cursor.time, cursor.value.bits);
     for (time, value) in samples {
         cursor.next()?;
-        (*time, *value) = (cursor.time, cursor.value);
+        (*time, *value) = (cursor.time, cursor.value.bits);
     }
     cursor.check_end(bit_len)
 }
@@ -125,7 +138,7 @@ impl<'a> Samples<'a> {
             }
         };
         cursor.check_end(self.bit_len)?;
-        Ok((cursor.time, cursor.value))
+        Ok((cursor.time, cursor.value.bits))
     }
 }
 
@@ -158,10 +171,15 @@ impl Iterator for Samples<'_> {
 struct Cursor<'a> {
     reader: BitReader<'a>,
     time: i64,
-    value: u64,
     delta: u64,
-    /// The window in force. Before the first one it is the whole word, as Prometheus' decoder has it: its encoder relies on that
-    /// when it goes on with a chunk that it has read back.
+    value: XorValue,
+}
+
+/// A value and the window in force. Before the first one it is the whole word, as Prometheus' decoder has it: its encoder relies on
+/// that when it goes on with a chunk that it has read back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct XorValue {
+    pub(crate) bits: u64,
     leading: u32,
     length: u32,
 }
@@ -175,14 +193,14 @@ impl<'a> Cursor<'a> {
             return Err(ChunkError { offset_bits: offset * 8, what: Damage::Truncated });
         };
         let reader = BitReader::new(bits, offset + 8);
-        Ok(Self { reader, time, value: u64::from_be_bytes(value), delta: 0, leading: 0, length: 64 })
+        Ok(Self { reader, time, delta: 0, value: XorValue::new(u64::from_be_bytes(value)) })
     }
 
     fn second(&mut self) -> Result<(), ChunkError> {
         self.delta = self.reader.take_varint().map_err(|error| time_error(self.reader.position(), error))?;
         self.time = self.time.wrapping_add(self.delta as i64);
         self.reader.refill();
-        self.next_value()
+        self.value.next(&mut self.reader)
     }
 
     #[inline(always)]
@@ -195,7 +213,7 @@ impl<'a> Cursor<'a> {
             self.delta = self.delta.wrapping_add(dod as u64);
         }
         self.time = self.time.wrapping_add(self.delta as i64);
-        self.next_value()
+        self.value.next(&mut self.reader)
     }
 
     /// A difference's difference whose code begins with a one.
@@ -217,49 +235,55 @@ impl<'a> Cursor<'a> {
         (less_one >> (64 - width)) + 1
     }
 
-    /// Reads a value's code. At least 32 bits are held before.
-    #[inline(always)]
-    fn next_value(&mut self) -> Result<(), ChunkError> {
-        let window = self.reader.window();
-        if window >> 63 == 0 {
-            self.reader.skip(1);
-            return Ok(());
-        }
-        if window >> 62 == 0b11 {
-            self.leading = (window >> 57) as u32 & 31;
-            // 1 to 64, written modulo 64.
-            self.length = ((window >> 51) as u32).wrapping_sub(1) % 64 + 1;
-            self.reader.skip(13);
-        } else {
-            self.reader.skip(2);
-        }
-        let Some(trailing) = 64u32.checked_sub(self.leading + self.length) else {
-            return Err(ChunkError { offset_bits: self.reader.position() - 11, what: Damage::Window });
-        };
-        self.value ^= self.payload() << trailing;
-        Ok(())
-    }
-
-    /// The next `length` bits.
-    #[inline(always)]
-    fn payload(&mut self) -> u64 {
-        if self.reader.held() < self.length {
-            if self.length > BitReader::REFILLED {
-                return self.reader.take_long(self.length);
-            }
-            self.reader.refill();
-        }
-        let payload = self.reader.window() >> (64 - self.length);
-        self.reader.skip(self.length);
-        payload
-    }
-
     #[inline(always)]
     fn check_end(&self, bit_len: usize) -> Result<(), ChunkError> {
         if self.reader.position() > bit_len {
             return Err(ChunkError { offset_bits: bit_len, what: Damage::Truncated });
         }
         Ok(())
+    }
+}
+
+impl XorValue {
+    pub(crate) fn new(bits: u64) -> Self {
+        Self { bits, leading: 0, length: 64 }
+    }
+
+    /// Reads a value's code. At least 32 bits are held before.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, reader: &mut BitReader<'_>) -> Result<(), ChunkError> {
+        let window = reader.window();
+        if window >> 63 == 0 {
+            reader.skip(1);
+            return Ok(());
+        }
+        if window >> 62 == 0b11 {
+            self.leading = (window >> 57) as u32 & 31;
+            // 1 to 64, written modulo 64.
+            self.length = ((window >> 51) as u32).wrapping_sub(1) % 64 + 1;
+            reader.skip(13);
+        } else {
+            reader.skip(2);
+        }
+        let Some(trailing) = 64u32.checked_sub(self.leading + self.length) else {
+            return Err(ChunkError { offset_bits: reader.position() - 11, what: Damage::Window });
+        };
+        self.bits ^= self.payload(reader) << trailing;
+        Ok(())
+    }
+
+    /// The next `length` bits.
+    #[inline(always)]
+    fn payload(self, reader: &mut BitReader<'_>) -> u64 {
+        if reader.held() < self.length {
+            if self.length > BitReader::REFILLED {
+                return reader.take_long(self.length);
+            }
+            reader.refill();
+        }
+        let payload = reader.window() >> (64 - self.length);
+        reader.skip(self.length);
+        payload
     }
 }
 

@@ -1,10 +1,10 @@
 //! Samples to bits.
 
-use super::{
-    HEADER_BYTES,
+use super::HEADER_BYTES;
+use crate::{
     bits::{BitSink, BitWriter},
+    varint,
 };
-use crate::varint;
 
 /// What the encoder of one chunk knows between two samples; the bits themselves are wherever its sink puts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,16 @@ impl XorState {
         self.time = time;
         self.value = value;
         self.count += 1;
+    }
+
+    /// Appends a value alone, without a time: a further number beside those of a sample, whose first 64 bits stand as they are.
+    pub(crate) fn append_number(&mut self, value: u64, sink: &mut impl BitSink) {
+        match self.count {
+            0 => sink.put(value, 64),
+            _ => self.append_value(value, Code::EMPTY, sink),
+        }
+        self.value = value;
+        self.count = 1;
     }
 
     /// The first two samples, whose times are varints.
@@ -145,12 +155,24 @@ fn put_varint(value: u64, sink: &mut impl BitSink) {
 /// # Panics
 /// On more than `u16::MAX` samples, which the count can't hold.
 pub fn encode_chunk(samples: &[(i64, u64)]) -> Vec<u8> {
+    encode_each(samples.iter().copied())
+}
+
+/// The same of samples in columns, which are equally long.
+///
+/// # Panics
+/// On more than `u16::MAX` samples, which the count can't hold.
+pub fn encode_columns(times: &[i64], values: &[u64]) -> Vec<u8> {
+    encode_each(times.iter().copied().zip(values.iter().copied()))
+}
+
+fn encode_each(samples: impl ExactSizeIterator<Item = (i64, u64)>) -> Vec<u8> {
     let count = u16::try_from(samples.len()).expect("a chunk holds at most 65,535 samples");
     let mut chunk = Vec::with_capacity(HEADER_BYTES + 24 + 2 * samples.len());
     chunk.extend_from_slice(&count.to_be_bytes());
     let mut state = XorState::default();
     let mut writer = BitWriter::new(&mut chunk);
-    for &(time, value) in samples {
+    for (time, value) in samples {
         state.append(time, value, &mut writer);
     }
     writer.finish();

@@ -16,15 +16,15 @@
 //!
 //! The count is apart from the bits in [`XorState`] and [`decode_bits_into`], because an open chunk keeps it elsewhere.
 
-mod bits;
 mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
 
-pub use bits::{BitSink, BitWriter};
+pub use crate::bits::{BitSink, BitWriter};
+pub(crate) use decode::XorValue;
 pub use decode::{ChunkError, Damage, Samples, decode_bits_into, decode_into};
-pub use encode::{XorState, encode_chunk};
+pub use encode::{XorState, encode_chunk, encode_columns};
 
 /// Prometheus' number of this encoding.
 pub const ENCODING: u8 = 1;

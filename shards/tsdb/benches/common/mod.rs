@@ -7,7 +7,7 @@ use std::{
 
 use criterion::{BenchmarkGroup, Throughput, measurement::WallTime};
 use model::{IdentityKey, OwnedBatch};
-use tsdb::{Head, Limits, Members, SeriesQuota, Window, wal::LogBatch};
+use tsdb::{Head, Limits, Members, Rejection, SeriesQuota, Window, wal::LogBatch};
 
 /// Samples of a request, one a series.
 pub(crate) const BATCH: usize = 2_000;
@@ -28,8 +28,8 @@ fn is_measuring() -> bool {
 struct Unlimited;
 
 impl SeriesQuota for Unlimited {
-    fn reserve_one(&mut self) -> bool {
-        true
+    fn reserve_one(&mut self) -> Result<(), Rejection> {
+        Ok(())
     }
 }
 

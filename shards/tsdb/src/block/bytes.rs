@@ -12,27 +12,27 @@ pub(super) const SUM_BYTES: usize = 4;
 
 /// A place in a file, and the bytes from there to the end of what may be read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
     offset: u64,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn at(file: &'a [u8], offset: u64) -> Result<Self, BlockError> {
+    pub(crate) fn at(file: &'a [u8], offset: u64) -> Result<Self, BlockError> {
         let rest = usize::try_from(offset).ok().and_then(|start| file.get(start..));
         let rest = rest.ok_or(BlockError::damaged(offset, Damage::Reference))?;
         Ok(Self { rest, offset })
     }
 
     /// The contents of a section: four bytes length, the contents, their checksum.
-    pub(super) fn section(file: &'a [u8], offset: u64) -> Result<Self, BlockError> {
+    pub(crate) fn section(file: &'a [u8], offset: u64) -> Result<Self, BlockError> {
         let mut cursor = Self::at(file, offset)?;
         let length = cursor.be_u32()?;
         cursor.checked(u64::from(length), offset)
     }
 
     /// The next bytes, whose checksum follows them. `start` is where what they belong to begins.
-    pub(super) fn checked(&mut self, length: u64, start: u64) -> Result<Self, BlockError> {
+    pub(crate) fn checked(&mut self, length: u64, start: u64) -> Result<Self, BlockError> {
         let offset = self.offset;
         let contents = self.take(length)?;
         if self.be_u32()? != crc32c(contents) {
@@ -41,24 +41,24 @@ impl<'a> Cursor<'a> {
         Ok(Self { rest: contents, offset })
     }
 
-    pub(super) fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// What is wrong with the entry at this place.
-    pub(super) fn damage(&self, what: Damage) -> BlockError {
+    pub(crate) fn damage(&self, what: Damage) -> BlockError {
         BlockError::damaged(self.offset, what)
     }
 
-    pub(super) fn take(&mut self, length: u64) -> Result<&'a [u8], BlockError> {
+    pub(crate) fn take(&mut self, length: u64) -> Result<&'a [u8], BlockError> {
         let split = usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length));
         let (taken, rest) = split.ok_or(self.damage(Damage::Truncated))?;
         self.offset += length;
@@ -66,36 +66,36 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    pub(super) fn be_u32(&mut self) -> Result<u32, BlockError> {
+    pub(crate) fn be_u32(&mut self) -> Result<u32, BlockError> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub(super) fn be_u64(&mut self) -> Result<u64, BlockError> {
+    pub(crate) fn be_u64(&mut self) -> Result<u64, BlockError> {
         self.array().map(u64::from_be_bytes)
     }
 
-    pub(super) fn unsigned(&mut self) -> Result<u64, BlockError> {
+    pub(crate) fn unsigned(&mut self) -> Result<u64, BlockError> {
         self.varint(take_unsigned)
     }
 
-    pub(super) fn signed(&mut self) -> Result<i64, BlockError> {
+    pub(crate) fn signed(&mut self) -> Result<i64, BlockError> {
         self.varint(take_signed)
     }
 
-    pub(super) fn unsigned_u32(&mut self) -> Result<u32, BlockError> {
+    pub(crate) fn unsigned_u32(&mut self) -> Result<u32, BlockError> {
         let offset = self.offset;
         u32::try_from(self.unsigned()?).map_err(|_| BlockError::damaged(offset, Damage::Number))
     }
 
     /// Bytes behind their length.
     #[inline]
-    pub(super) fn counted(&mut self) -> Result<&'a [u8], BlockError> {
+    pub(crate) fn counted(&mut self) -> Result<&'a [u8], BlockError> {
         let length = self.unsigned()?;
         self.take(length)
     }
 
     /// A text behind its length.
-    pub(super) fn text(&mut self) -> Result<&'a str, BlockError> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, BlockError> {
         let offset = self.offset;
         str::from_utf8(self.counted()?).map_err(|_| BlockError::damaged(offset, Damage::Text))
     }

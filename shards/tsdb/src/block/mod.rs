@@ -4,7 +4,7 @@
 //! take hostile bytes: a damaged file is an error that says where and what, never a panic, and never more memory than its length
 //! justifies. What belongs to a block and is not here: `meta.json` and the folder, which are the driver's.
 
-mod bytes;
+pub(crate) mod bytes;
 pub mod error;
 pub mod index;
 pub mod intervals;

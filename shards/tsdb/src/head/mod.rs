@@ -2,15 +2,18 @@
 
 mod bit_chain;
 mod deleted;
+mod histograms;
 mod hot_line;
 mod renumber;
 mod sealed;
 mod truncate;
 
+use codec::decimal::Transcoder;
 use model::{IdentityKey, SeriesId};
 
 pub(crate) use bit_chain::{BitChain, ChainSink};
 pub(crate) use deleted::{Deleted, put_deletion, take_deletions};
+pub(crate) use histograms::{HISTOGRAM_MARK, Histograms, check_histograms, put_histogram, take_histogram};
 pub(crate) use hot_line::HotLine;
 pub(crate) use renumber::Departures;
 pub use renumber::Renumbering;
@@ -22,6 +25,7 @@ use crate::{
     SeriesRef,
     append::ChunkWindow,
     chunk_file::ExtentBuilder,
+    exemplars::Exemplars,
     index::{IdentityTable, LabelsView, PairRef, Pairs, PostingsTable, SeriesLabels},
     limits::Limits,
     segmented::Pages,
@@ -40,6 +44,8 @@ pub struct Head {
     pub(crate) bits: BitChain,
     pub(crate) sealed: SealedChains,
     pub(crate) deleted: Deleted,
+    pub(crate) histograms: Histograms,
+    pub(crate) exemplars: Exemplars,
     pub(crate) extent: ExtentBuilder,
     pub(crate) index: Index,
     pub(crate) max_time: Option<i64>,
@@ -56,6 +62,7 @@ pub struct Head {
     pub(crate) revived: Option<Vec<SeriesRef>>,
     /// Reused while a chunk is sealed.
     pub(crate) seal_buffer: Vec<u8>,
+    pub(crate) transcoder: Transcoder,
     /// Reused while a log is replayed.
     pub(crate) replay_columns: SampleColumns,
 }
@@ -80,6 +87,7 @@ pub struct HeapBytes {
     pub pairs: usize,
     pub postings: usize,
     pub series_labels: usize,
+    pub exemplars: usize,
 }
 
 impl HeapBytes {
@@ -91,6 +99,7 @@ impl HeapBytes {
             + self.pairs
             + self.postings
             + self.series_labels
+            + self.exemplars
     }
 }
 
@@ -105,6 +114,8 @@ impl Head {
             bits: BitChain::default(),
             sealed: SealedChains::default(),
             deleted: Deleted::default(),
+            histograms: Histograms::default(),
+            exemplars: Exemplars::default(),
             extent: ExtentBuilder::new(first_chunk_file),
             index: Index {
                 pairs: Pairs::new(key),
@@ -122,6 +133,7 @@ impl Head {
             generation: 0,
             revived: None,
             seal_buffer: Vec::new(),
+            transcoder: Transcoder::default(),
             replay_columns: SampleColumns::default(),
         }
     }
@@ -156,11 +168,12 @@ impl Head {
         HeapBytes {
             hot_lines: self.lines.heap_bytes(),
             identity_table: self.table.heap_bytes(),
-            open_chunks: self.bits.heap_bytes(),
+            open_chunks: self.bits.heap_bytes() + self.histograms.heap_bytes(),
             sealed_references: self.sealed.heap_bytes(),
             pairs: self.index.pairs.heap_bytes(),
             postings: self.index.postings.heap_bytes(),
             series_labels: self.index.labels.heap_bytes(),
+            exemplars: self.exemplars.heap_bytes(),
         }
     }
 

@@ -92,6 +92,11 @@ impl Renumbering {
         true
     }
 
+    /// How many series go that stand before a position.
+    pub fn gone_before(&self, series: u32) -> u32 {
+        self.dead.range_cardinality(..series) as u32
+    }
+
     pub fn cancel(self, head: &mut Head) {
         head.revived = None;
     }
@@ -230,6 +235,7 @@ impl Head {
     fn succeed(&mut self, successor: Successor, in_order: usize) {
         self.lines.rearrange(&successor.old, in_order);
         self.sealed.rearrange(&successor.old, in_order);
+        self.histograms.rearrange(&successor.old);
         self.deleted.rearrange(&successor.old);
         self.index = successor.index;
         self.table = successor.table;

@@ -30,6 +30,7 @@ impl Reclaim {
             if line.count > 0 {
                 head.drop_open_chunk(series);
             }
+            head.histograms.close(series);
         }
         self.next = end;
         end < count

@@ -58,6 +58,16 @@ impl PostingsTable {
         }
     }
 
+    /// How many series from a position on carry a pair.
+    pub fn count_from(&self, pair: PairRef, first: SeriesRef) -> u64 {
+        let entry = *self.entries.get(pair.0 as usize);
+        match self.list(entry) {
+            None => inline(entry).filter(|&series| series >= first.0).count() as u64,
+            Some(List::Small(series)) => (series.len() - series.partition_point(|&series| series < first.0)) as u64,
+            Some(List::Bitmap(series)) => series.range_cardinality(first.0..),
+        }
+    }
+
     /// Joins the series of a pair into a set.
     pub fn union_into(&self, pair: PairRef, set: &mut RoaringBitmap) {
         let entry = *self.entries.get(pair.0 as usize);
@@ -145,6 +155,10 @@ mod tests {
             model.iter().for_each(|&series| table.add(pair, SeriesRef(series)));
             assert_eq!(table.count(pair), model.len() as u64);
             assert_eq!(table.count(PairRef(0)), 0);
+            for first in [0, 1, 3, 90, 4000] {
+                let from = model.range(first..).count() as u64;
+                assert_eq!(table.count_from(pair, SeriesRef(first)), from, "{size} from {first}");
+            }
             let mut union = RoaringBitmap::from_iter([1, 2]);
             table.union_into(pair, &mut union);
             assert_eq!(union.len(), model.len() as u64 + 2);

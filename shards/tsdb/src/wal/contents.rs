@@ -8,7 +8,8 @@ use super::record::{DefinitionRange, LoggedPair, Record, RecordError, take_serie
 use crate::{
     SeriesRef,
     checkpoint::{CheckpointEnd, check_images},
-    head::{Departures, SealedChunk, take_deletions},
+    exemplars::check_exemplars,
+    head::{Departures, SealedChunk, check_histograms, take_deletions},
 };
 
 /// What stands in a record.
@@ -22,6 +23,9 @@ pub enum Contents {
     Renumbering { generation: u32, series_gone: u64 },
     Generation(u32),
     Deletions { intervals: u64 },
+    Histograms { histograms: u64 },
+    OpenHistograms { histograms: u64 },
+    Exemplars { exemplars: u64 },
 }
 
 impl Record<'_> {
@@ -52,6 +56,15 @@ impl Record<'_> {
             Self::Deletions(body) => take_deletions(body)
                 .map(|deletions| Contents::Deletions { intervals: deletions.len() as u64 })
                 .ok_or(RecordError::Malformed("deletions")),
+            Self::Histograms(body) => check_histograms(body)
+                .map(|histograms| Contents::Histograms { histograms })
+                .ok_or(RecordError::Malformed("histograms")),
+            Self::OpenHistograms(body) => check_histograms(body)
+                .map(|histograms| Contents::OpenHistograms { histograms })
+                .ok_or(RecordError::Malformed("open chunks of histograms")),
+            Self::Exemplars(body) => check_exemplars(body)
+                .map(|exemplars| Contents::Exemplars { exemplars })
+                .ok_or(RecordError::Malformed("exemplars")),
         }
     }
 }

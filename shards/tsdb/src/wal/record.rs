@@ -6,11 +6,12 @@ use codec::{
     columns,
     varint::{put_signed, put_unsigned, take_signed, take_unsigned},
 };
-use model::SeriesId;
+use model::{Histogram, SeriesId};
 
 use crate::{
     SeriesRef,
-    head::{Departures, put_deletion},
+    exemplars::{Exemplar, LoggedSeries, put_exemplar},
+    head::{Departures, put_deletion, put_histogram},
     index::{PairRef, Pairs},
     select::TimeRange,
 };
@@ -23,6 +24,9 @@ const KIND_TRUNCATION: u8 = 5;
 const KIND_RENUMBERING: u8 = 6;
 const KIND_GENERATION: u8 = 7;
 const KIND_DELETIONS: u8 = 8;
+const KIND_HISTOGRAMS: u8 = 9;
+const KIND_OPEN_HISTOGRAMS: u8 = 10;
+const KIND_EXEMPLARS: u8 = 11;
 const RECORD_HEADER_BYTES: usize = 5;
 
 /// Collects what one commit makes durable.
@@ -36,6 +40,10 @@ pub struct LogBatch {
     series: Vec<u32>,
     times: Vec<i64>,
     values: Vec<u64>,
+    /// Encoded. They come behind the samples.
+    histograms: Vec<u8>,
+    /// Encoded.
+    exemplars: Vec<u8>,
     /// Encoded. They name times, so where they stand among the samples does not matter.
     deletions: Vec<u8>,
 }
@@ -67,15 +75,26 @@ impl LogBatch {
 
     /// Roughly how long the frame will be, to decide when to commit.
     pub fn approximate_bytes(&self) -> usize {
-        self.earlier.len() + self.series.len() * 5 + self.definitions.len() + self.deletions.len()
+        self.earlier.len()
+            + self.series.len() * 5
+            + self.definitions.len()
+            + self.deletions.len()
+            + self.histograms.len()
+            + self.exemplars.len()
     }
 
     fn has_nothing_new(&self) -> bool {
-        self.series.is_empty() && self.definitions.is_empty() && self.deletions.is_empty()
+        let encoded = [&self.deletions, &self.histograms, &self.exemplars];
+        self.series.is_empty() && self.definitions.is_empty() && encoded.iter().all(|records| records.is_empty())
     }
 
+    /// Makes room for the samples of another request.
     #[inline]
     pub(crate) fn reserve(&mut self, samples: usize) {
+        if !self.histograms.is_empty() {
+            // A series may have had histograms in an earlier request and samples in this one.
+            self.settle(|_| ());
+        }
         self.series.reserve(samples);
         self.times.reserve(samples);
         self.values.reserve(samples);
@@ -86,6 +105,14 @@ impl LogBatch {
         self.series.push(series.0);
         self.times.push(time);
         self.values.push(value);
+    }
+
+    pub(crate) fn push_histogram(&mut self, series: SeriesRef, time: i64, histogram: &Histogram) {
+        put_histogram(&mut self.histograms, series, time, histogram);
+    }
+
+    pub(crate) fn push_exemplar(&mut self, series: &LoggedSeries, exemplar: &Exemplar) {
+        put_exemplar(&mut self.exemplars, series, exemplar);
     }
 
     pub(crate) fn push_pair(&mut self, pairs: &Pairs, pair: PairRef) {
@@ -140,6 +167,12 @@ impl LogBatch {
             self.series.clear();
             self.times.clear();
             self.values.clear();
+        }
+        if !self.histograms.is_empty() {
+            put_record(payload, KIND_HISTOGRAMS, |payload| payload.append(&mut self.histograms));
+        }
+        if !self.exemplars.is_empty() {
+            put_record(payload, KIND_EXEMPLARS, |payload| payload.append(&mut self.exemplars));
         }
         if !self.deletions.is_empty() {
             put_record(payload, KIND_DELETIONS, |payload| payload.append(&mut self.deletions));
@@ -255,6 +288,16 @@ pub(crate) fn put_deletions(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8
     put_record(payload, KIND_DELETIONS, body);
 }
 
+/// Appends a record of open chunks of histograms, which go behind the images of their series.
+pub(crate) fn put_open_histograms(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    put_record(payload, KIND_OPEN_HISTOGRAMS, body);
+}
+
+/// Appends a record of exemplars.
+pub(crate) fn put_exemplars(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    put_record(payload, KIND_EXEMPLARS, body);
+}
+
 /// Appends the record that makes a checkpoint whole.
 pub(crate) fn put_checkpoint_end(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     put_record(payload, KIND_CHECKPOINT_END, body);
@@ -268,7 +311,7 @@ fn put_record(payload: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) 
     payload[start + 1..start + RECORD_HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_unsigned(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
@@ -284,6 +327,9 @@ pub enum Record<'a> {
     Renumbering(&'a [u8]),
     Generation(&'a [u8]),
     Deletions(&'a [u8]),
+    Histograms(&'a [u8]),
+    OpenHistograms(&'a [u8]),
+    Exemplars(&'a [u8]),
 }
 
 impl Record<'_> {
@@ -369,6 +415,9 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Result<Record<'a>, RecordError> {
         KIND_RENUMBERING => Ok(Record::Renumbering(body)),
         KIND_GENERATION => Ok(Record::Generation(body)),
         KIND_DELETIONS => Ok(Record::Deletions(body)),
+        KIND_HISTOGRAMS => Ok(Record::Histograms(body)),
+        KIND_OPEN_HISTOGRAMS => Ok(Record::OpenHistograms(body)),
+        KIND_EXEMPLARS => Ok(Record::Exemplars(body)),
         other => Err(RecordError::Kind(other)),
     }
 }
@@ -450,7 +499,7 @@ pub(crate) fn take_u32(body: &mut &[u8]) -> Option<u32> {
     take_unsigned(body).ok().and_then(|number| u32::try_from(number).ok())
 }
 
-fn take_text<'a>(body: &mut &'a [u8]) -> Option<&'a str> {
+pub(crate) fn take_text<'a>(body: &mut &'a [u8]) -> Option<&'a str> {
     let length = take_u32(body)? as usize;
     let (text, rest) = body.split_at_checked(length)?;
     *body = rest;

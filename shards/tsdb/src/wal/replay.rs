@@ -7,7 +7,7 @@ use crate::{
     Head, SeriesRef,
     append::Window,
     checkpoint::CheckpointEnd,
-    head::Departures,
+    head::{Departures, take_histogram},
     index::{PairRef, Pairs},
     limits::LABELS_PER_SERIES_MAX,
 };
@@ -92,6 +92,14 @@ impl Head {
                 self.enter_generation(found)
             }
             Record::Deletions(body) => self.replay_deletions(body).ok_or(RecordError::Malformed("deletions")),
+            Record::Histograms(body) => self.replay_histograms(body).ok_or(RecordError::Malformed("histograms")),
+            Record::OpenHistograms(body) => self
+                .restore_histograms(body)
+                .map(|samples| Replayed { samples, ..Replayed::default() })
+                .ok_or(RecordError::Malformed("open chunks of histograms")),
+            Record::Exemplars(body) => {
+                self.replay_exemplars(body).map(|()| Replayed::default()).ok_or(RecordError::Malformed("exemplars"))
+            }
         }
     }
 
@@ -203,6 +211,26 @@ impl Head {
         let replayed = self.replay_columns(body, &mut columns);
         self.replay_columns = columns;
         replayed
+    }
+
+    fn replay_histograms(&mut self, mut body: &[u8]) -> Option<Replayed> {
+        let mut replayed = Replayed::default();
+        while !body.is_empty() {
+            let (series, histograms) = take_histogram(&mut body)?;
+            for (time, histogram) in histograms {
+                if series.index() >= self.series_count() || self.index.labels.is_lost(series) {
+                    replayed.samples_lost += 1;
+                } else if time < self.floor {
+                    replayed.samples_known += 1;
+                } else {
+                    match self.append_histogram(series, time, &histogram, EVERYTHING) {
+                        Ok(true) => replayed.samples += 1,
+                        Ok(false) | Err(_) => replayed.samples_known += 1,
+                    }
+                }
+            }
+        }
+        Some(replayed)
     }
 
     fn replay_columns(&mut self, body: &[u8], columns: &mut SampleColumns) -> Result<Replayed, RecordError> {

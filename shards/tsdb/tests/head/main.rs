@@ -2,6 +2,7 @@
 //! checkpoint and the log behind it, answers as the one that wrote them.
 
 mod bench;
+mod exemplars;
 mod truncation;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use model::{Labels, MatchOp, Matcher, OwnedBatch};
 use proptest::prelude::*;
 use tsdb::{
     Head, Limits, Members, Rejection, SeriesQuota, Window,
+    limits::ShareLimit,
     select::{NO_LAST, TimeRange, Wanted},
     wal::{LogBatch, RecordError, Records},
 };
@@ -19,9 +21,9 @@ use bench::{Bench, Model, Rows, key, labels_of};
 struct Quota(u64);
 
 impl SeriesQuota for Quota {
-    fn reserve_one(&mut self) -> bool {
+    fn reserve_one(&mut self) -> Result<(), Rejection> {
         self.0 = self.0.saturating_sub(1);
-        self.0 > 0
+        if self.0 > 0 { Ok(()) } else { Err(Rejection::SeriesLimit) }
     }
 }
 
@@ -59,6 +61,28 @@ fn run(steps: Vec<(Rows, bool)>) -> Bench {
     }
     bench.model.retain(|_, samples| !samples.is_empty());
     bench
+}
+
+/// Goal: what is short in decimals goes to the chunk files as such, anything else as XOR, and both come back.
+#[test]
+fn sealed_chunks_are_decimal_where_that_is_shorter() {
+    let mut bench = Bench::new();
+    let rows: Rows = [|at: u64| (at * 37) as f64, |at| 1.0 / (at + 3) as f64]
+        .into_iter()
+        .zip([2, 4])
+        .map(|(value, series)| (series, (0..200).map(|at| (START + at * 10_000, value(at as u64).to_bits())).collect()))
+        .collect();
+    bench.append(&rows, false);
+    let selection = bench.select(&[], ALL_TIME, Wanted::Samples);
+    let mut encodings = Vec::new();
+    for position in 0..selection.series.len() {
+        let sealed = selection.chunks_of(position)[0];
+        encodings.push(bench.chunk_data(&selection, position, sealed).encoding);
+    }
+    encodings.sort_unstable();
+    assert_eq!(encodings, [codec::gorilla::ENCODING, codec::decimal::ENCODING]);
+    let expected: Model = rows.into_iter().map(|(series, samples)| (text_of(series), samples)).collect();
+    assert_eq!(bench.samples(&[], ALL_TIME), expected);
 }
 
 fn value() -> impl Strategy<Value = u64> {
@@ -153,7 +177,7 @@ proptest! {
                 let (mut times, mut values) = (Vec::new(), Vec::new());
                 for chunk in selection.chunks_of(position) {
                     let data = bench.chunk_data(&selection, position, *chunk);
-                    codec::gorilla::decode_into(data, &mut times, &mut values).expect("a sound chunk");
+                    bench::decode_into(data, &mut times, &mut values);
                 }
                 let mut inside = times.into_iter().zip(values);
                 match inside.rfind(|s| (range.min_time..=range.max_time).contains(&s.0)) {
@@ -286,6 +310,25 @@ fn the_window_and_the_quota_are_kept() {
     assert_eq!(head.series_count(), 1);
 }
 
+#[test]
+fn series_that_share_a_label_pair_are_bounded() {
+    let share = |label: &str, series_max| ShareLimit { label: label.to_owned(), series_max };
+    let limits = Limits { shares: vec![share("__name__", 3), share("job", 2)], ..Limits::default() };
+    let mut head = Head::new(key(), limits, 0);
+    let mut write = |metric: &str, job: &str, id: usize| {
+        let mut batch = OwnedBatch::default();
+        let id = id.to_string();
+        let labels = [("__name__", metric), ("job", job), ("request_id", &id)];
+        batch.push(&key(), labels.map(|(name, value)| (name.as_bytes(), value.as_bytes())), [(START, 1)]);
+        let outcome = head.append(&batch, Members::All, OPEN, &mut Quota(u64::MAX), &mut LogBatch::default());
+        outcome.first_offender.map(|offender| offender.reason)
+    };
+    assert_eq!([0, 1, 2].map(|id| write("a", "x", id)), [None, None, Some(Rejection::LabelLimit)]);
+    assert_eq!(write("a", "x", 1), None, "what is there goes on");
+    assert_eq!([0, 1].map(|id| write("a", "y", id)), [None, Some(Rejection::MetricLimit)]);
+    assert_eq!(write("b", "y", 0), None, "others have room");
+}
+
 /// Goal: places that damage emptied stay empty through a checkpoint, and what is made afterwards keeps its number. Method: lose
 /// the frame that defines the second series.
 #[test]
@@ -326,7 +369,9 @@ fn few_chunks_are_full_at_once() {
     let mut bench = Bench::new();
     for start in [START, START + 7_200_000] {
         for pass in 0..300 {
-            let rows: Rows = (0..114).map(|series| (series, vec![(start + pass * 1000, 1)])).collect();
+            // Those that never have histograms.
+            let series = (0..114).map(|number| number + number / 3);
+            let rows: Rows = series.map(|series| (series, vec![(start + pass * 1000, 1)])).collect();
             let before = bench.head.chunks_created();
             assert_eq!(bench.append(&rows, false).stored, 114);
             let begun = bench.head.chunks_created() - before;

@@ -1,32 +1,23 @@
 //! What a walk fills: entries, columns, the counts of what was left out, and the side arena.
 
-use model::{SeriesEntry, SeriesId, identity::SymbolHash};
+use model::{ExemplarSample, Histogram, HistogramSample, LabelSpan, SeriesEntry, SeriesId, identity::SymbolHash};
 
 use super::{DecodeError, DecodeLimits, Limit};
 use crate::protobuf::Reader;
 
-/// Counts of what a request carried and Millrace does not store. The first offender is an entry without samples, for
-/// [`WriteBatch::visit_labels`](model::WriteBatch::visit_labels).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unstored {
-    pub histograms: u64,
-    pub exemplars: u64,
-    /// Metadata messages; leaving them out is no loss of data.
-    pub metadata: u64,
-    pub first_histogram: Option<SeriesEntry>,
-    pub first_exemplar: Option<SeriesEntry>,
-}
-
-/// Series that were left out of a batch.
+/// Series and exemplars that were left out of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rejections {
     pub series: u64,
-    /// Float samples in them.
+    /// Float samples and histograms in them.
     pub samples: u64,
+    /// Exemplars of other series whose own labels could not be made out.
+    pub exemplars: u64,
+    /// Of either.
     pub first: Option<RejectedSeries>,
 }
 
-/// A series whose labels could not be made out.
+/// A series whose labels, or those of one of its exemplars, could not be made out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RejectedSeries {
     /// Its place among the series of the request, from 0.
@@ -57,16 +48,39 @@ pub(super) struct Columns {
     pub(super) entries: Vec<SeriesEntry>,
     pub(super) times: Vec<i64>,
     pub(super) values: Vec<u64>,
+    pub(super) histograms: Vec<HistogramSample>,
+    pub(super) exemplars: Vec<ExemplarSample>,
+    pub(super) metadata: Vec<MetadataEntry>,
     pub(super) symbols: Vec<Symbol>,
-    pub(super) unstored: Unstored,
     pub(super) rejections: Rejections,
     /// Label bytes of series whose labels do not lie together in the message, gathered. Each byte of the message comes here
     /// at most once. Positions from `side_start` on mean this buffer.
     side: Vec<u8>,
     side_start: usize,
+    /// The same of exemplars, which are walked between the labels of their series. Positions from [`EXEMPLAR_SIDE_START`] on.
+    exemplar_side: Vec<u8>,
     /// Series walked so far, whatever became of them.
     walked: u64,
 }
+
+/// Behind the message and its side, each of which has less than 1 GiB.
+const EXEMPLAR_SIDE_START: usize = 1 << 31;
+
+/// A message of metadata.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MetadataEntry {
+    /// Where it is. Nothing of it is looked at before somebody asks.
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// The labels of its series, in protocol 2.0.
+    pub(super) labels: LabelSpan,
+}
+
+/// Messages of metadata that are kept of a request; further ones are passed over, as it will be sent again.
+const METADATA_MAX: usize = 100_000;
+
+/// Samples that a histogram counts as, by the memory that it takes at least.
+const SAMPLES_PER_HISTOGRAM: u32 = 16;
 
 /// Entries, columns and symbols kept between requests, each.
 const ELEMENTS_KEPT: usize = 1 << 17;
@@ -76,9 +90,12 @@ impl Columns {
         empty(&mut self.entries);
         empty(&mut self.times);
         empty(&mut self.values);
+        self.histograms = Vec::new();
+        empty(&mut self.exemplars);
+        empty(&mut self.metadata);
         empty(&mut self.symbols);
         empty(&mut self.side);
-        self.unstored = Unstored::default();
+        empty(&mut self.exemplar_side);
         self.rejections = Rejections::default();
         self.walked = 0;
     }
@@ -95,7 +112,12 @@ impl Columns {
     /// What a series starts from.
     #[inline]
     pub(super) fn start_series(&self) -> OpenSeries {
-        OpenSeries { samples_start: self.times.len(), ..OpenSeries::default() }
+        OpenSeries {
+            samples_start: self.times.len(),
+            histograms_start: self.histograms.len(),
+            exemplars_start: self.exemplars.len(),
+            ..OpenSeries::default()
+        }
     }
 
     #[inline]
@@ -108,6 +130,49 @@ impl Columns {
         Ok(())
     }
 
+    /// Adds a histogram to the series that is being walked.
+    pub(super) fn push_histogram(
+        &mut self,
+        (time, histogram): (i64, Histogram),
+        limits: &DecodeLimits,
+    ) -> Result<(), DecodeError> {
+        let bound = limits.samples_max / SAMPLES_PER_HISTOGRAM;
+        if self.histograms.len() >= bound as usize {
+            return Err(DecodeError::LimitReached { which: Limit::Histograms, bound: bound.into() });
+        }
+        // Its place among the entries is known when the series is.
+        self.histograms.push(HistogramSample { entry: u32::MAX, time, histogram });
+        Ok(())
+    }
+
+    /// Adds an exemplar to the series that is being walked.
+    pub(super) fn push_exemplar(
+        &mut self,
+        (time, value): (i64, u64),
+        labels: LabelRange,
+        limits: &DecodeLimits,
+    ) -> Result<(), DecodeError> {
+        if self.exemplars.len() >= limits.samples_max as usize {
+            return Err(DecodeError::LimitReached { which: Limit::Exemplars, bound: limits.samples_max.into() });
+        }
+        self.exemplars.push(ExemplarSample { entry: u32::MAX, time, value, labels: labels.span() });
+        Ok(())
+    }
+
+    /// Leaves out an exemplar of the series that is being walked.
+    #[cold]
+    pub(super) fn reject_exemplar(&mut self, reason: RejectReason) {
+        self.rejections.exemplars += 1;
+        self.rejections.first.get_or_insert(RejectedSeries { index: self.walked, reason });
+    }
+
+    pub(super) fn push_metadata(&mut self, message: Reader<'_>, labels: LabelRange) {
+        if self.metadata.len() < METADATA_MAX {
+            let (start, end) = (message.at() as u32, message.end() as u32);
+            self.metadata.push(MetadataEntry { start, end, labels: labels.span() });
+        }
+    }
+
     /// Takes a series whose labels are sound.
     #[inline]
     pub(super) fn finish_series(
@@ -118,16 +183,22 @@ impl Columns {
     ) -> Result<(), DecodeError> {
         self.walked += 1;
         let (samples_start, samples_end) = (series.samples_start as u32, self.times.len() as u32);
-        let (labels_start, labels_end) = (series.labels.start as u32, series.labels.end as u32);
-        let entry = SeriesEntry { id, samples_start, samples_end, labels_start, labels_end };
-        if series.histograms | series.exemplars != 0 {
-            self.count_unstored(series, Some(entry));
-        }
-        if samples_start == samples_end {
+        let entry = SeriesEntry { id, samples_start, samples_end, labels: series.labels.span() };
+        let has_histograms = self.histograms.len() > series.histograms_start;
+        let has_exemplars = self.exemplars.len() > series.exemplars_start;
+        if samples_start == samples_end && !has_histograms && !has_exemplars {
             return Ok(());
         }
         if self.entries.len() >= limits.series_max as usize {
             return Err(DecodeError::LimitReached { which: Limit::Series, bound: limits.series_max.into() });
+        }
+        if has_histograms {
+            let number = self.entries.len() as u32;
+            self.histograms[series.histograms_start..].iter_mut().for_each(|histogram| histogram.entry = number);
+        }
+        if has_exemplars {
+            let number = self.entries.len() as u32;
+            self.exemplars[series.exemplars_start..].iter_mut().for_each(|exemplar| exemplar.entry = number);
         }
         self.entries.push(entry);
         Ok(())
@@ -136,26 +207,16 @@ impl Columns {
     /// Leaves a series out, with its samples.
     #[cold]
     pub(super) fn reject_series(&mut self, series: OpenSeries, reason: RejectReason) {
-        self.count_unstored(series, None);
         self.rejections.series += 1;
-        self.rejections.samples += (self.times.len() - series.samples_start) as u64;
+        let samples = self.times.len() - series.samples_start;
+        let histograms = self.histograms.len() - series.histograms_start;
+        self.rejections.samples += (samples + histograms) as u64;
+        self.histograms.truncate(series.histograms_start);
+        self.exemplars.truncate(series.exemplars_start);
         self.rejections.first.get_or_insert(RejectedSeries { index: self.walked, reason });
         self.times.truncate(series.samples_start);
         self.values.truncate(series.samples_start);
         self.walked += 1;
-    }
-
-    fn count_unstored(&mut self, series: OpenSeries, entry: Option<SeriesEntry>) {
-        let without_samples = entry.map(|entry| SeriesEntry { samples_end: entry.samples_start, ..entry });
-        let unstored = &mut self.unstored;
-        unstored.histograms += series.histograms;
-        unstored.exemplars += series.exemplars;
-        if series.histograms > 0 {
-            unstored.first_histogram = unstored.first_histogram.or(without_samples);
-        }
-        if series.exemplars > 0 {
-            unstored.first_exemplar = unstored.first_exemplar.or(without_samples);
-        }
     }
 
     /// Adds a piece of label bytes to a series' own: joined in place when it follows the last one, else gathered aside.
@@ -171,6 +232,29 @@ impl Columns {
         } else {
             self.gather(labels, buffer, start, end)
         }
+    }
+
+    /// The same of an exemplar.
+    pub(super) fn join_exemplar_labels(
+        &mut self,
+        mut labels: LabelRange,
+        buffer: &[u8],
+        start: usize,
+        end: usize,
+    ) -> LabelRange {
+        if labels.start == labels.end {
+            return LabelRange { start, end };
+        }
+        if labels.end == start {
+            return LabelRange { end, ..labels };
+        }
+        if labels.start < EXEMPLAR_SIDE_START {
+            let at = EXEMPLAR_SIDE_START + self.exemplar_side.len();
+            self.exemplar_side.extend_from_slice(&buffer[labels.start..labels.end]);
+            labels.start = at;
+        }
+        self.exemplar_side.extend_from_slice(&buffer[start..end]);
+        LabelRange { end: EXEMPLAR_SIDE_START + self.exemplar_side.len(), ..labels }
     }
 
     #[cold]
@@ -189,14 +273,17 @@ impl Columns {
     pub(super) fn label_bytes<'a>(&'a self, buffer: &'a [u8], labels: LabelRange) -> Reader<'a> {
         if labels.start < self.side_start || labels.start == labels.end {
             Reader::new(buffer, labels.start, labels.end)
+        } else if labels.start >= EXEMPLAR_SIDE_START {
+            let (start, end) = (labels.start - EXEMPLAR_SIDE_START, labels.end - EXEMPLAR_SIDE_START);
+            Reader::new(&self.exemplar_side, start, end)
         } else {
             Reader::new(&self.side, labels.start - self.side_start, labels.end - self.side_start)
         }
     }
 
-    /// The label bytes of an entry of this batch.
-    pub(super) fn label_reader<'a>(&'a self, buffer: &'a [u8], entry: &SeriesEntry) -> Reader<'a> {
-        self.label_bytes(buffer, LabelRange { start: entry.labels_start as usize, end: entry.labels_end as usize })
+    /// The label bytes of a span of this batch.
+    pub(super) fn label_reader<'a>(&'a self, buffer: &'a [u8], labels: LabelSpan) -> Reader<'a> {
+        self.label_bytes(buffer, LabelRange { start: labels.start as usize, end: labels.end as usize })
     }
 }
 
@@ -213,11 +300,21 @@ pub(super) struct LabelRange {
     pub(super) end: usize,
 }
 
+impl LabelRange {
+    /// For outside: a request is bounded far below 4 GiB.
+    #[inline]
+    fn span(self) -> LabelSpan {
+        LabelSpan { start: self.start as u32, end: self.end as u32 }
+    }
+}
+
 /// A series while its message is walked.
 #[derive(Clone, Copy, Default)]
 pub(super) struct OpenSeries {
     pub(super) samples_start: usize,
+    pub(super) histograms_start: usize,
+    pub(super) exemplars_start: usize,
     pub(super) labels: LabelRange,
-    pub(super) histograms: u64,
-    pub(super) exemplars: u64,
+    /// Where its metadata is, if it has any.
+    pub(super) metadata: (usize, usize),
 }

@@ -1,13 +1,16 @@
 //! Remote write, protocol 1.0 (`prometheus.WriteRequest`) and 2.0 (`io.prometheus.write.v2.Request`).
 //!
 //! Decoding is one walk over the uncompressed message that delimits each series' label bytes, moves its samples into columns and
-//! sums the hashes of its labels; labels are parsed only when [`WriteBatch::visit_labels`] asks for them. What the protocol can
-//! carry and Millrace does not store yet (native histograms, exemplars) is counted in [`Unstored`], and series whose references
-//! do not resolve in [`Rejections`]: the neighbours of a bad series go on.
+//! sums the hashes of its labels; labels are parsed only when [`WriteBatch::visit_labels`] asks for them, metadata when
+//! [`Batch::visit_metadata`] does. Series whose references do not resolve are counted in [`Rejections`]: the neighbours of a bad
+//! series go on.
 
 mod columns;
 pub mod encode;
+mod exemplar;
+mod histogram;
 mod label;
+mod metadata;
 mod references;
 mod sample;
 mod v1;
@@ -16,10 +19,13 @@ mod v2;
 #[cfg(test)]
 mod tests;
 
-use model::{IdentityKey, SeriesEntry, WriteBatch};
+use model::{ExemplarSample, HistogramSample, IdentityKey, LabelSpan, SeriesEntry, WriteBatch};
 
 use self::columns::Columns;
-pub use self::columns::{RejectReason, RejectedSeries, Rejections, Unstored};
+pub use self::{
+    columns::{RejectReason, RejectedSeries, Rejections},
+    metadata::MetricMetadata,
+};
 use crate::protobuf::{Malformed, Reader};
 
 /// Which message a request carries.
@@ -84,6 +90,8 @@ pub enum Limit {
     DecodedBytes,
     Series,
     Samples,
+    Histograms,
+    Exemplars,
     Symbols,
 }
 
@@ -93,6 +101,8 @@ impl Limit {
             Self::DecodedBytes => "uncompressed bytes",
             Self::Series => "series",
             Self::Samples => "samples",
+            Self::Histograms => "native histograms",
+            Self::Exemplars => "exemplars",
             Self::Symbols => "symbols",
         }
     }
@@ -191,17 +201,38 @@ impl Batch {
                 v2::walk(message, key, limits, &mut self.columns)?;
                 let columns = &self.columns;
                 let found = columns.symbols.len() + columns.entries.len() + columns.rejections.series as usize;
-                let unstored = &columns.unstored;
-                let is_ours =
-                    length == 0 || found as u64 + unstored.histograms + unstored.exemplars + unstored.metadata > 0;
+                let is_ours = length == 0 || found + columns.metadata.len() > 0;
                 if is_ours { Ok(()) } else { Err(OTHER_PROTOCOL) }
             }
         }
     }
 
-    /// What the request carried beyond float samples.
-    pub fn unstored(&self) -> &Unstored {
-        &self.columns.unstored
+    /// Messages of metadata in the request.
+    pub fn metadata_count(&self) -> usize {
+        self.columns.metadata.len()
+    }
+
+    /// Visits metadata of the request, every `stride`th from the one at `first` on. What does not decode is passed over.
+    pub fn visit_metadata(&self, first: usize, stride: usize, visit: &mut dyn FnMut(MetricMetadata<'_>)) {
+        for entry in self.columns.metadata.iter().skip(first).step_by(stride.max(1)) {
+            let message = Reader::new(&self.arena, entry.start as usize, entry.end as usize);
+            match self.protocol {
+                Protocol::V1 => metadata::read_v1(message).ok().map(&mut *visit),
+                Protocol::V2 => {
+                    let mut name: &[u8] = &[];
+                    self.visit_labels(entry.labels, &mut |label, value| {
+                        if label == model::METRIC_NAME.as_bytes() {
+                            name = value;
+                        }
+                    });
+                    let symbol = |reference: u32| {
+                        let symbol = self.columns.symbols.get(reference as usize)?;
+                        Some(&self.arena[symbol.start as usize..][..symbol.length as usize])
+                    };
+                    metadata::read_v2(message, name, symbol).ok().map(&mut *visit)
+                }
+            };
+        }
     }
 
     /// Series that were left out, and why.
@@ -211,7 +242,7 @@ impl Batch {
 }
 
 impl WriteBatch for Batch {
-    /// Series with at least one sample.
+    /// Series with at least one sample, histogram or exemplar.
     fn series(&self) -> &[SeriesEntry] {
         &self.columns.entries
     }
@@ -224,8 +255,16 @@ impl WriteBatch for Batch {
         &self.columns.values
     }
 
-    fn visit_labels<'a>(&'a self, entry: &SeriesEntry, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
-        let labels = self.columns.label_reader(&self.arena, entry);
+    fn histograms(&self) -> &[HistogramSample] {
+        &self.columns.histograms
+    }
+
+    fn exemplars(&self) -> &[ExemplarSample] {
+        &self.columns.exemplars
+    }
+
+    fn visit_labels<'a>(&'a self, labels: LabelSpan, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        let labels = self.columns.label_reader(&self.arena, labels);
         match self.protocol {
             Protocol::V1 => v1::visit_labels(labels, visit),
             Protocol::V2 => v2::visit_labels(labels, &self.arena, &self.columns.symbols, visit),

@@ -5,7 +5,8 @@ use model::{IdentityKey, SeriesId};
 
 use super::{
     DecodeError, DecodeLimits, OTHER_PROTOCOL,
-    columns::{Columns, OpenSeries, RejectReason},
+    columns::{Columns, LabelRange, OpenSeries, RejectReason},
+    exemplar, histogram,
     label::{self, LABEL, Memo, Text},
     sample::{self, SAMPLE},
 };
@@ -32,8 +33,7 @@ pub(super) fn walk(
             }
             METADATA => {
                 is_ours = true;
-                request.message()?;
-                columns.unstored.metadata += 1;
+                columns.push_metadata(request.message()?, LabelRange::default());
             }
             other => request.skip_unknown(other, &[TIMESERIES, METADATA])?,
         }
@@ -139,12 +139,12 @@ fn walk_field(
             columns.push_sample(time, value, limits)?;
         }
         EXEMPLAR => {
-            message.message()?;
-            series.exemplars += 1;
+            let (sample, labels) = exemplar::read(message.message()?, exemplar::LABELS_V1, columns)?;
+            columns.push_exemplar(sample, labels, limits)?;
         }
         HISTOGRAM => {
-            message.message()?;
-            series.histograms += 1;
+            let sample = histogram::read(message.message()?)?;
+            columns.push_histogram(sample, limits)?;
         }
         other => message.skip_unknown(other, &[LABEL, SAMPLE, EXEMPLAR, HISTOGRAM])?,
     }

@@ -8,7 +8,8 @@ use model::IdentityKey;
 
 use super::{
     DecodeError, DecodeLimits, Limit,
-    columns::{Columns, OpenSeries, Symbol},
+    columns::{Columns, OpenSeries, RejectReason, Symbol},
+    exemplar, histogram,
     references::{PreviousSeries, SymbolHashes},
     sample::{self, SAMPLE},
 };
@@ -135,7 +136,13 @@ fn walk_series(
     let mut references = columns.label_bytes(message.buffer(), series.labels);
     let symbols = SymbolHashes { key, symbols: &columns.symbols };
     match previous.sum(&mut references, symbols, limits.labels_per_series_max)? {
-        Ok(id) => columns.finish_series(series, id, limits),
+        Ok(id) => {
+            if series.metadata.1 > 0 {
+                let (start, end) = series.metadata;
+                columns.push_metadata(Reader::new(message.buffer(), start, end), series.labels);
+            }
+            columns.finish_series(series, id, limits)
+        }
         Err(reason) => {
             // Behind a bad reference there may be bytes that are none, which is the request's fault and not the series'.
             while !references.is_empty() {
@@ -164,20 +171,23 @@ fn walk_field(
             series.labels = columns.join_labels(series.labels, packed.buffer(), packed.at(), packed.end());
         }
         METADATA => {
-            message.message()?;
-            columns.unstored.metadata += 1;
+            let metadata = message.message()?;
+            series.metadata = (metadata.at(), metadata.end());
         }
         SAMPLE => {
             let (time, value) = sample::read(message.message()?, sample::FIELDS_V2)?;
             columns.push_sample(time, value, limits)?;
         }
         HISTOGRAM => {
-            message.message()?;
-            series.histograms += 1;
+            let sample = histogram::read(message.message()?)?;
+            columns.push_histogram(sample, limits)?;
         }
         EXEMPLAR => {
-            message.message()?;
-            series.exemplars += 1;
+            let (sample, labels) = exemplar::read(message.message()?, exemplar::LABELS_V2, columns)?;
+            match check_references(columns.label_bytes(message.buffer(), labels), &columns.symbols)? {
+                Ok(()) => columns.push_exemplar(sample, labels, limits)?,
+                Err(reason) => columns.reject_exemplar(reason),
+            }
         }
         REFERENCE => {
             let start = message.at();
@@ -187,6 +197,24 @@ fn walk_field(
         other => message.skip_unknown(other, &[REFERENCES, METADATA, SAMPLE, HISTOGRAM, EXEMPLAR])?,
     }
     Ok(())
+}
+
+/// Looks whether the references of an exemplar lead to symbols.
+fn check_references(mut references: Reader<'_>, symbols: &[Symbol]) -> Result<Result<(), RejectReason>, DecodeError> {
+    let mut fault = None;
+    while !references.is_empty() {
+        let name = references.varint()?;
+        if references.is_empty() {
+            fault.get_or_insert(RejectReason::OddReferences);
+            break;
+        }
+        for reference in [name, references.varint()?] {
+            if reference >= symbols.len() as u64 {
+                fault.get_or_insert(RejectReason::ReferenceOutOfRange { reference, symbols: symbols.len() as u32 });
+            }
+        }
+    }
+    Ok(fault.map_or(Ok(()), Err))
 }
 
 /// Visits the labels behind references that a walk has found to be sound.

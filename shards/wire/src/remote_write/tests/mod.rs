@@ -3,14 +3,18 @@
 mod naive;
 mod odd;
 
-use model::{IdentityKey, Sample, SeriesEntry, Timestamp, WriteBatch};
+use model::{IdentityKey, LabelSpan, Sample, Timestamp, WriteBatch};
 use proptest::{collection::vec, prelude::*};
 use prost::Message;
 
-use self::naive::{Decoded, Label, Pair, RequestV1, RequestV2, SampleV2, SeriesV1, SeriesV2};
+use self::naive::{
+    Decoded, ExemplarV1, ExemplarV2, Label, MetadataV1, MetadataV2, Pair, RequestV1, RequestV2, SampleV2, SeriesV1,
+    SeriesV2,
+};
 use super::{
     Batch, DecodeError, DecodeLimits, Limit, OTHER_PROTOCOL, Protocol, RejectReason,
     encode::{Compressor, SymbolTable, labels_v1, labels_v2, series_v1, series_v2},
+    histogram::{CountMessage, HistogramMessage, SpanMessage, ZeroCountMessage},
 };
 
 fn key() -> IdentityKey {
@@ -21,29 +25,37 @@ fn decode(batch: &mut Batch, protocol: Protocol, message: &[u8]) -> Result<(), D
     batch.decode(protocol, Compressor::default().compress(message), &key(), &DecodeLimits::default())
 }
 
-fn labels_of(batch: &Batch, entry: &SeriesEntry) -> Vec<Pair> {
-    let mut labels = Vec::new();
-    batch.visit_labels(entry, &mut |name, value| labels.push((name.to_vec(), value.to_vec())));
+fn labels_of(batch: &Batch, labels: LabelSpan) -> Vec<Pair> {
+    let (span, mut labels) = (labels, Vec::new());
+    batch.visit_labels(span, &mut |name, value| labels.push((name.to_vec(), value.to_vec())));
     labels
 }
 
 /// Everything a batch says, in the naive decoder's terms. Identities are checked on the way.
 fn contents(batch: &Batch) -> Decoded {
-    let series = batch.series().iter().map(|entry| {
-        let labels = labels_of(batch, entry);
+    let series = batch.series().iter().enumerate().map(|(number, entry)| {
+        let labels = labels_of(batch, entry.labels);
         let pairs = labels.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
         assert_eq!(entry.id, key().series(pairs), "identity of {labels:?}");
         let samples = entry.samples().map(|index| (batch.times()[index], batch.values()[index])).collect();
-        (labels, samples)
+        let histograms = batch.histograms().iter().filter(|sample| sample.entry as usize == number);
+        let histograms = histograms.map(|sample| (sample.time, sample.histogram.clone())).collect();
+        let exemplars = batch.exemplars().iter().filter(|exemplar| exemplar.entry as usize == number);
+        let exemplars = exemplars.map(|of| (labels_of(batch, of.labels), (of.time, of.value))).collect();
+        (labels, samples, histograms, exemplars)
     });
-    let (unstored, rejections) = (batch.unstored(), batch.rejections());
+    assert!(batch.histograms().is_sorted_by_key(|sample| sample.entry));
+    assert!(batch.exemplars().is_sorted_by_key(|exemplar| exemplar.entry));
+    let mut metadata = Vec::new();
+    batch.visit_metadata(0, 1, &mut |of| {
+        metadata.push((of.name.to_vec(), of.kind, of.help.to_vec(), of.unit.to_vec()));
+    });
+    let rejections = batch.rejections();
     Decoded {
         series: series.collect(),
-        histograms: unstored.histograms as usize,
-        exemplars: unstored.exemplars as usize,
-        metadata: unstored.metadata as usize,
-        first_histogram: unstored.first_histogram.map(|entry| labels_of(batch, &entry)),
-        first_exemplar: unstored.first_exemplar.map(|entry| labels_of(batch, &entry)),
+        metadata,
+        metadata_count: batch.metadata_count(),
+        rejected_exemplars: rejections.exemplars as usize,
         rejected_series: rejections.series as usize,
         rejected_samples: rejections.samples as usize,
         first_rejected: rejections.first,
@@ -98,16 +110,71 @@ fn value() -> impl Strategy<Value = f64> {
     prop_oneof![3 => any::<u64>().prop_map(f64::from_bits), 1 => Just(0.0), 1 => Just(-0.0), 1 => Just(1.5)]
 }
 
-fn blobs() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    vec(vec(any::<u8>(), 0..8), 0..2)
+fn exemplars_one() -> impl Strategy<Value = Vec<ExemplarV1>> {
+    let exemplar = (vec((text(), text()), 0..3), value(), time()).prop_map(|(labels, value, time)| {
+        let labels = labels.into_iter().map(|(name, value)| Label { name, value }).collect();
+        ExemplarV1 { labels, value, time }
+    });
+    vec(exemplar, 0..2)
+}
+
+fn exemplars_two() -> impl Strategy<Value = Vec<ExemplarV2>> {
+    let references = prop_oneof![4 => vec((0..24u64, 0..24u64), 0..3).prop_map(|pairs| {
+        pairs.into_iter().flat_map(|(name, value)| [name, value]).collect()
+    }), 1 => vec(0..30u64, 0..4)];
+    let exemplar = (references, value(), time());
+    vec(exemplar.prop_map(|(references, value, time)| ExemplarV2 { references, value, time }), 0..2)
+}
+
+/// Bytes of messages, some of which are none.
+fn metadata_one() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let sound = (0..9u64, text(), text(), text());
+    let sound = sound.prop_map(|(kind, name, help, unit)| MetadataV1 { kind, name, help, unit }.encode_to_vec());
+    vec(prop_oneof![3 => sound, 1 => vec(any::<u8>(), 0..8)], 0..3)
+}
+
+fn metadata_two() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let sound = (0..9u64, 0..26u64, 0..26u64);
+    let sound = sound.prop_map(|(kind, help, unit)| MetadataV2 { kind, help, unit }.encode_to_vec());
+    vec(prop_oneof![3 => sound, 1 => vec(any::<u8>(), 0..8)], 0..2)
+}
+
+fn histograms() -> impl Strategy<Value = Vec<HistogramMessage>> {
+    let spans = || vec((any::<i32>(), any::<u32>()).prop_map(|(offset, length)| SpanMessage { offset, length }), 0..3);
+    let numbers = (any::<bool>(), any::<u64>(), any::<u64>(), -60..20i32, 0..5i32, time());
+    let lists = (spans(), spans(), vec(any::<i64>(), 0..4), vec(value(), 0..4));
+    let histogram = (numbers, lists).prop_map(|(numbers, (positive_spans, negative_spans, deltas, values))| {
+        let (is_float, count, zero_count, schema, reset_hint, time) = numbers;
+        let float = f64::from_bits;
+        HistogramMessage {
+            count: Some(if is_float { CountMessage::Float(float(count)) } else { CountMessage::Integer(count) }),
+            zero_count: (count % 3 > 0).then_some(match is_float {
+                true => ZeroCountMessage::Float(float(zero_count)),
+                false => ZeroCountMessage::Integer(zero_count),
+            }),
+            sum: float(zero_count),
+            schema,
+            zero_threshold: 0.5,
+            negative_deltas: deltas.clone(),
+            positive_deltas: deltas,
+            negative_counts: values.clone(),
+            positive_counts: values.clone(),
+            custom_values: values,
+            positive_spans,
+            negative_spans,
+            reset_hint,
+            time,
+        }
+    });
+    vec(histogram, 0..2)
 }
 
 prop_compose! {
     fn series_one()(
         labels in vec((text(), text()), 0..12),
         samples in vec((value(), time()), 0..4),
-        exemplars in blobs(),
-        histograms in blobs(),
+        exemplars in exemplars_one(),
+        histograms in histograms(),
     ) -> SeriesV1 {
         let labels = labels.into_iter().map(|(name, value)| Label { name, value }).collect();
         let samples = samples.into_iter().map(|(value, time)| naive::Sample { value, time }).collect();
@@ -116,7 +183,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn request_one()(series in vec(series_one(), 0..6), metadata in blobs()) -> RequestV1 {
+    fn request_one()(series in vec(series_one(), 0..6), metadata in metadata_one()) -> RequestV1 {
         // Neighbours that share labels, as real ones do.
         let mut series = series;
         for index in 1..series.len() {
@@ -136,9 +203,9 @@ prop_compose! {
         pairs in vec((0..24u64, 0..24u64), 0..12),
         bad in prop_oneof![6 => Just(vec![]), 1 => Just(vec![1]), 1 => Just(vec![1, 25]), 1 => Just(vec![u64::MAX; 2])],
         samples in vec((value(), time(), time()), 0..4),
-        exemplars in blobs(),
-        histograms in blobs(),
-        metadata in blobs(),
+        exemplars in exemplars_two(),
+        histograms in histograms(),
+        metadata in metadata_two(),
     ) -> SeriesV2 {
         let references = pairs.into_iter().flat_map(|(name, value)| [name, value]).chain(bad).collect();
         let sample = |(value, time, start_time)| SampleV2 { value, time, start_time };

@@ -1,7 +1,9 @@
 //! Writes messages the way no sender does and every decoder must accept: fields in any order, unknown ones between them, lists
 //! packed in pieces or not at all, varints longer than needed.
 
-use super::naive::{RequestV1, RequestV2, Sample, SampleV2, SeriesV1, SeriesV2};
+use prost::Message as _;
+
+use super::naive::{ExemplarV1, ExemplarV2, Label, RequestV1, RequestV2, Sample, SampleV2, SeriesV1, SeriesV2};
 
 /// A small generator of pseudo-random numbers, so that a case is repeated by its seed.
 pub(super) struct Random(pub(super) u64);
@@ -101,12 +103,37 @@ pub(super) fn encode_v1(request: &RequestV1, random: &mut Random) -> Vec<u8> {
 }
 
 fn series_v1(random: &mut Random, series: &SeriesV1) -> Vec<u8> {
-    let labels = random.messages(1, &series.labels, |random, label| {
-        let lists = vec![vec![random.bytes(1, &label.name)], vec![random.bytes(2, &label.value)]];
-        random.mix(lists)
-    });
+    let labels = random.messages(1, &series.labels, label);
     let samples = random.messages(2, &series.samples, sample_v1);
-    let lists = vec![labels, samples, random.all_bytes(3, &series.exemplars), random.all_bytes(4, &series.histograms)];
+    let lists = vec![
+        labels,
+        samples,
+        random.messages(3, &series.exemplars, exemplar_v1),
+        random.messages(4, &series.histograms, |_, histogram| histogram.encode_to_vec()),
+    ];
+    random.mix(lists)
+}
+
+fn label(random: &mut Random, label: &Label) -> Vec<u8> {
+    let lists = vec![vec![random.bytes(1, &label.name)], vec![random.bytes(2, &label.value)]];
+    random.mix(lists)
+}
+
+fn exemplar_v1(random: &mut Random, exemplar: &ExemplarV1) -> Vec<u8> {
+    let lists = vec![
+        random.messages(1, &exemplar.labels, label),
+        vec![random.double(2, exemplar.value)],
+        vec![random.number(3, exemplar.time as u64)],
+    ];
+    random.mix(lists)
+}
+
+fn exemplar_v2(random: &mut Random, exemplar: &ExemplarV2) -> Vec<u8> {
+    let lists = vec![
+        references(random, &exemplar.references),
+        vec![random.double(2, exemplar.value)],
+        vec![random.number(3, exemplar.time as u64)],
+    ];
     random.mix(lists)
 }
 
@@ -124,8 +151,8 @@ fn series_v2(random: &mut Random, series: &SeriesV2) -> Vec<u8> {
     let lists = vec![
         references(random, &series.references),
         random.messages(2, &series.samples, sample_v2),
-        random.all_bytes(3, &series.histograms),
-        random.all_bytes(4, &series.exemplars),
+        random.messages(3, &series.histograms, |_, histogram| histogram.encode_to_vec()),
+        random.messages(4, &series.exemplars, exemplar_v2),
         random.all_bytes(5, &series.metadata),
     ];
     random.mix(lists)

@@ -1,6 +1,12 @@
-//! Taking over blocks of another folder: a Prometheus' data directory, a snapshot.
+//! Taking over blocks of another folder: a Prometheus' data directory, a snapshot. What a Prometheus has in logs
+//! alone: [`logs`]; text: [`openmetrics`].
 //!
 //! Files are linked where both folders are on one file system, and copied otherwise. Both ways the other folder stays as it is.
+
+mod gather;
+mod logs;
+mod openmetrics;
+mod write;
 
 use std::{
     io,
@@ -10,6 +16,10 @@ use std::{
 
 use runtime::{Disk, Runtime};
 use shard::frames::FileError;
+
+pub use logs::{ImportedLogs, import_logs};
+pub use openmetrics::import_openmetrics;
+pub use write::MadeBlocks;
 
 use crate::{
     block::{Block, map},

@@ -1,5 +1,7 @@
 //! Bit streams, highest bit of a byte first.
 
+use std::borrow::BorrowMut;
+
 use crate::varint::{self, VarintError};
 
 /// Takes bits from an encoder.
@@ -11,28 +13,34 @@ pub trait BitSink {
 /// Appends a bit stream to a vector, a word at a time.
 ///
 /// The last bits reach the vector with [`BitWriter::finish`] only.
-#[derive(Debug)]
-pub struct BitWriter<'a> {
-    out: &'a mut Vec<u8>,
+#[derive(Clone, Debug)]
+pub struct BitWriter<V> {
+    out: V,
     /// Bits that are not in `out` yet, from the top down; zeros below.
     word: u64,
     /// How many of them there are: 0 to 63.
     held: u32,
 }
 
-impl<'a> BitWriter<'a> {
-    pub fn new(out: &'a mut Vec<u8>) -> Self {
+impl<V: BorrowMut<Vec<u8>>> BitWriter<V> {
+    pub fn new(out: V) -> Self {
         Self { out, word: 0, held: 0 }
     }
 
     /// Writes what is left, padded with zeros to a whole byte.
-    pub fn finish(self) {
+    pub fn finish(mut self) -> V {
         let bytes = self.held.div_ceil(8) as usize;
-        self.out.extend_from_slice(&self.word.to_be_bytes()[..bytes]);
+        self.out.borrow_mut().extend_from_slice(&self.word.to_be_bytes()[..bytes]);
+        self.out
+    }
+
+    /// Bytes that [`Self::finish`] would leave.
+    pub fn byte_len(&self) -> usize {
+        self.out.borrow().len() + self.held.div_ceil(8) as usize
     }
 }
 
-impl BitSink for BitWriter<'_> {
+impl<V: BorrowMut<Vec<u8>>> BitSink for BitWriter<V> {
     #[inline]
     fn put(&mut self, bits: u64, count: u32) {
         debug_assert!((1..=64).contains(&count) && (count == 64 || bits >> count == 0), "{count} bits of {bits:#x}");
@@ -40,7 +48,7 @@ impl BitSink for BitWriter<'_> {
         self.word |= aligned >> self.held;
         let total = self.held + count;
         if total >= 64 {
-            self.out.extend_from_slice(&self.word.to_be_bytes());
+            self.out.borrow_mut().extend_from_slice(&self.word.to_be_bytes());
             // What did not fit; in two shifts, because all of it may have fitted (a shift by 64).
             self.word = (aligned << (63 - self.held)) << 1;
         }
@@ -53,7 +61,7 @@ impl BitSink for BitWriter<'_> {
 /// Past the end it gives zeros and goes on counting, so that a decoder needs one comparison per sample (or per chunk) and not
 /// one per field: [`BitReader::position`] tells whether it has read more than there was.
 #[derive(Clone, Debug)]
-pub(super) struct BitReader<'a> {
+pub(crate) struct BitReader<'a> {
     bytes: &'a [u8],
     /// The byte that the next refill starts at.
     next: usize,
@@ -65,33 +73,33 @@ pub(super) struct BitReader<'a> {
 
 impl<'a> BitReader<'a> {
     /// Bits that are there after a refill.
-    pub(super) const REFILLED: u32 = 56;
+    pub(crate) const REFILLED: u32 = 56;
 
     /// Reads from a byte of the stream on.
-    pub(super) fn new(bytes: &'a [u8], start: usize) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], start: usize) -> Self {
         Self { bytes, next: start, window: 0, held: 0 }
     }
 
     /// Unread bits from the top down, of which [`BitReader::held`] count.
     #[inline(always)]
-    pub(super) fn window(&self) -> u64 {
+    pub(crate) fn window(&self) -> u64 {
         self.window
     }
 
     #[inline(always)]
-    pub(super) fn held(&self) -> u32 {
+    pub(crate) fn held(&self) -> u32 {
         self.held
     }
 
     /// Bits read so far, counted from the start of the bytes.
     #[inline(always)]
-    pub(super) fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.next * 8 - self.held as usize
     }
 
     /// Makes sure that at least [`BitReader::REFILLED`] bits are in the window.
     #[inline(always)]
-    pub(super) fn refill(&mut self) {
+    pub(crate) fn refill(&mut self) {
         let word = match self.bytes.get(self.next..).and_then(<[u8]>::first_chunk) {
             Some(word) => u64::from_be_bytes(*word),
             None => self.last_word(),
@@ -104,14 +112,14 @@ impl<'a> BitReader<'a> {
 
     /// Drops bits, at most as many as are held.
     #[inline(always)]
-    pub(super) fn skip(&mut self, count: u32) {
+    pub(crate) fn skip(&mut self, count: u32) {
         debug_assert!(count <= self.held, "{count} bits of {}", self.held);
         self.window <<= count;
         self.held -= count;
     }
 
     /// The next 33 to 64 bits, which a refill does not promise at once.
-    pub(super) fn take_long(&mut self, count: u32) -> u64 {
+    pub(crate) fn take_long(&mut self, count: u32) -> u64 {
         self.refill();
         let high = self.window >> 32;
         self.skip(32);
@@ -122,7 +130,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// An unsigned varint that begins at a whole byte, right after the start or another varint.
-    pub(super) fn take_varint(&mut self) -> Result<u64, VarintError> {
+    pub(crate) fn take_varint(&mut self) -> Result<u64, VarintError> {
         debug_assert_eq!(self.held, 0, "nothing but whole bytes was read so far");
         let mut rest = self.bytes.get(self.next..).unwrap_or_default();
         let value = varint::take_unsigned(&mut rest)?;
