@@ -14,7 +14,7 @@ use std::{
 
 use axum::Router;
 use runtime::placement::pin_current_thread;
-use shard::{BackendInUse, DataPlane, StartError, directory::DirectoryError, frames::FileError};
+use shard::{BackendInUse, DataPlane, Refusal, StartError, directory::DirectoryError, frames::FileError};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -34,6 +34,7 @@ use crate::{
         tuning::{self, Finding, Tuning, TuningError},
     },
     query::{QueryService, storage::Storage},
+    resharding,
     service_manager::ServiceManager,
     telemetry::{logging, metrics::Metrics},
     version,
@@ -69,6 +70,8 @@ pub(crate) enum ServeError {
     DataPlane(StartError),
     #[error("open the blocks: {0}")]
     Blocks(blocks::BlocksError),
+    #[error("end the shards as they were: {0}")]
+    Stop(Refusal),
     #[error("start the threads of the control plane: {0}")]
     Runtime(io::Error),
 }
@@ -161,8 +164,17 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
         servers.start(listener, api::router(&shared));
     }
     announce(&shared);
-    let started = tokio::task::spawn_blocking(move || DataPlane::start(data_plane)).await;
-    let mut data_plane = started.map_err(|error| ServeError::Runtime(io::Error::other(error)))??;
+    if let Some(from) = resharding::other_number(&data_plane) {
+        tokio::select! {
+            resharded = resharding::reshard(&shared, &data_plane, from) => resharded?,
+            () = manager.starting() => unreachable!("it has no end"),
+            () = until_the_end(&shared, &mut signals, &mut received) => {
+                tracing::info!("stopped while the data was given to another number of shards; the next start begins with that again");
+                return Ok(());
+            }
+        }
+    }
+    let mut data_plane = resharding::start(data_plane).await?;
     servers.start_ingest(&data_plane).await?;
     let mut blocks = start_blocks(&shared, &data_plane)?;
     let storage = Storage::new(&data_plane, blocks.service().clone(), shared.flags.query_memory_bytes_max());
@@ -195,7 +207,7 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
     Ok(())
 }
 
-fn start_blocks(shared: &Shared, data_plane: &DataPlane) -> Result<blocks::service::Running, ServeError> {
+pub(crate) fn start_blocks(shared: &Shared, data_plane: &DataPlane) -> Result<blocks::service::Running, ServeError> {
     let directory = data_plane.directory();
     let config = blocks::service::Config {
         data: directory.path.clone(),
@@ -207,7 +219,10 @@ fn start_blocks(shared: &Shared, data_plane: &DataPlane) -> Result<blocks::servi
     blocks::service::start(config, data_plane.handle()).map_err(ServeError::Runtime)
 }
 
-async fn open_all(data_plane: &mut DataPlane, blocks: &mut blocks::service::Running) -> Result<(), ServeError> {
+pub(crate) async fn open_all(
+    data_plane: &mut DataPlane,
+    blocks: &mut blocks::service::Running,
+) -> Result<(), ServeError> {
     blocks.opened().await.map_err(ServeError::Blocks)?;
     Ok(data_plane.opened().await?)
 }

@@ -10,6 +10,7 @@ mod config;
 mod json;
 mod load;
 mod query;
+mod resharding;
 mod service_manager;
 mod telemetry;
 mod tsdb_command;

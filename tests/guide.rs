@@ -68,3 +68,8 @@ fn too_many_series() {
 fn from_prometheus_and_back() {
     follow("prometheus.md");
 }
+
+#[test]
+fn tuning() {
+    follow("tuning.md");
+}

@@ -10,6 +10,7 @@ mod harness;
 mod histograms;
 mod import;
 mod peers;
+mod resharding;
 mod restart;
 mod service_manager;
 mod start;

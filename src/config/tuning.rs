@@ -280,6 +280,25 @@ mod tests {
         check("version = ", 1, "");
     }
 
+    /// Goal: the profiles suit the machines that they are for. Method: each against such a machine.
+    #[test]
+    fn the_profiles_suit_their_machines() {
+        let expect = |text: &str, sockets: usize, cores: usize, threads: usize| {
+            let cpu = |id: usize| {
+                let core = id % (sockets * cores);
+                Cpu { id, node: core / cores, core }
+            };
+            let topology = Topology { cpus: (0..sockets * cores * threads).map(cpu).collect(), ..Topology::default() };
+            let placement = place(&parse(text).expect("a good file"), &topology, None);
+            assert_eq!(placement, Placement::auto(&topology));
+            let host = Host { topology, ..Host::default() };
+            assert_eq!(check(&placement, Backend::Auto, &host), []);
+        };
+        expect(include_str!("../../tuning/two-cores.toml"), 1, 2, 1);
+        expect(include_str!("../../tuning/one-socket.toml"), 1, 16, 2);
+        expect(include_str!("../../tuning/two-sockets.toml"), 2, 16, 2);
+    }
+
     #[test]
     fn a_directory_keeps_its_number_of_shards() {
         let placement = place(&File::default(), &machine(2), Some(3));

@@ -51,6 +51,20 @@ pub(crate) fn due(oldest: Option<i64>, newest: Option<i64>) -> Option<TimeRange>
     is_due.then_some(TimeRange { min_time: start, max_time: end - 1 })
 }
 
+/// The windows of which shards hold something that is in no block, from their oldest sample and newest, and the time before which all is.
+pub(crate) fn held(
+    oldest: Option<i64>,
+    newest: Option<i64>,
+    cut_before: Option<i64>,
+) -> impl Iterator<Item = TimeRange> {
+    let (oldest, newest) = oldest.zip(newest).unwrap_or((0, -1));
+    let start = oldest.max(cut_before.unwrap_or(oldest)).div_euclid(WINDOW_MS) * WINDOW_MS;
+    let starts = std::iter::successors(Some(start), |start| start.checked_add(WINDOW_MS));
+    starts
+        .take_while(move |start| *start <= newest)
+        .map(|start| TimeRange { min_time: start, max_time: start.saturating_add(WINDOW_MS - 1) })
+}
+
 /// What the block is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -58,6 +72,8 @@ pub(crate) enum Purpose {
     Window,
     /// To have a copy of what they have of it so far.
     Copy,
+    /// To have what they have of it so far, before they are taken away. Others may get more of the window.
+    Move,
 }
 
 /// What a cut is made of.
@@ -143,6 +159,7 @@ impl<R: Runtime> Cutter<'_, R> {
         // Nothing comes to a closed window any more; to a copy, what came later than a deletion may belong.
         let (cut_before, deletions) = match self.purpose {
             Purpose::Window => (Some(self.end()), self.desk.noted()),
+            Purpose::Move => (None, self.desk.noted()),
             Purpose::Copy => (None, Vec::new()),
         };
         let meta = Meta::new(name, self.window.min_time, self.end(), compaction, cut_before);
@@ -230,7 +247,7 @@ impl<R: Runtime> Cutter<'_, R> {
         damage: &Damage,
     ) -> Result<(), BlocksError> {
         match self.purpose {
-            Purpose::Window => chunk_files.set_aside(shard, chunk, damage).await,
+            Purpose::Window | Purpose::Move => chunk_files.set_aside(shard, chunk, damage).await,
             Purpose::Copy => Ok(()),
         }
     }

@@ -43,6 +43,9 @@ pub(crate) enum Request {
         skip_head: bool,
         reply: Reply<String>,
     },
+    MoveHead {
+        reply: Reply<()>,
+    },
     /// Wakes the service, to see that it is stopping.
     Stop,
 }

@@ -168,6 +168,12 @@ impl Service {
         self.ask(|reply| Request::Snapshot { time, skip_head, reply }).await
     }
 
+    /// Puts into blocks what the shards hold, whatever its age, so that they can be taken away. They keep it, and take more: who asks for
+    /// this lets nothing in.
+    pub async fn move_head(&self) -> Result<(), BlocksError> {
+        self.ask(|reply| Request::MoveHead { reply }).await
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, BlocksError> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(request(reply)).await.map_err(|_| BlocksError::Stopping)?;

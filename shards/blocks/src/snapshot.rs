@@ -6,10 +6,9 @@ use std::path::Path;
 
 use runtime::{Disk, Runtime};
 use shard::frames::FileError;
-use tsdb::{limits::WINDOW_MS, select::TimeRange};
 
 use crate::{
-    cut::{Cutter, Purpose},
+    cut::{self, Cutter, Purpose},
     desk::Desk,
     error::BlocksError,
     folder,
@@ -61,15 +60,11 @@ impl<R: Runtime> Snapshot<'_, R> {
             return Ok(());
         }
         let shared = self.desk.handle.shared().clone();
-        let (Some(oldest), Some(newest)) = (shared.head_min_time(), shared.head_max_time()) else { return Ok(()) };
         // What was cut already and not forgotten yet is in the blocks.
-        let mut start = oldest.max(set.cut_before.unwrap_or(oldest)).div_euclid(WINDOW_MS) * WINDOW_MS;
-        while start <= newest {
-            let window = TimeRange { min_time: start, max_time: start + WINDOW_MS - 1 };
+        for window in cut::held(shared.head_min_time(), shared.head_max_time(), set.cut_before) {
             let ulid = self.ulids.make(self.desk.runtime.wall_clock_ms(), self.desk.runtime.monotonic().as_nanos());
             let lost = |damage: &crate::error::Damage| tracing::error!(%damage, "the snapshot goes without a chunk");
             Cutter { desk: self.desk, into, window, ulid, purpose: Purpose::Copy, lost: &lost }.run().await?;
-            start += WINDOW_MS;
         }
         Ok(())
     }

@@ -164,6 +164,7 @@ impl<R: Runtime> Worker<R> {
                 Request::Delete { deletion, reply } => drop(reply.send(self.desk.delete(&deletion).await)),
                 Request::CleanTombstones { reply } => drop(reply.send(self.clean_tombstones().await)),
                 Request::Snapshot { time, skip_head, reply } => drop(reply.send(self.snapshot(&time, skip_head).await)),
+                Request::MoveHead { reply } => drop(reply.send(self.move_head().await)),
                 Request::Stop => {}
             }
             *lock(&self.desk.service.state.job) = None;
@@ -218,6 +219,12 @@ impl<R: Runtime> Worker<R> {
     async fn cut(&mut self) -> Result<bool, BlocksError> {
         let shared = self.desk.handle.shared().clone();
         let Some(window) = cut::due(shared.head_min_time(), shared.head_max_time()) else { return Ok(false) };
+        self.cut_window(window, Purpose::Window).await?;
+        self.desk.handle.truncate(window.max_time + 1).await?;
+        Ok(true)
+    }
+
+    async fn cut_window(&mut self, window: TimeRange, purpose: Purpose) -> Result<(), BlocksError> {
         let ulid = self.begin(JobKind::Cut, window, Attempt::Window(window)).await?;
         let start = self.desk.runtime.monotonic();
         let service = self.desk.service.clone();
@@ -228,8 +235,7 @@ impl<R: Runtime> Worker<R> {
                 lost.push(damage.clone());
             }
         };
-        let cutter =
-            Cutter { desk: &self.desk, into: &self.desk.data, window, ulid, purpose: Purpose::Window, lost: &lost };
+        let cutter = Cutter { desk: &self.desk, into: &self.desk.data, window, ulid, purpose, lost: &lost };
         let cut = cutter.run().await.inspect_err(|_| count(&self.desk.service.counters().cuts_failed))?;
         let milliseconds = (self.desk.runtime.monotonic() - start).as_millis();
         if let Some(block) = cut {
@@ -242,8 +248,19 @@ impl<R: Runtime> Worker<R> {
             self.replace(&[], [block]);
         }
         self.end_attempt();
-        self.desk.handle.truncate(window.max_time + 1).await?;
-        Ok(true)
+        Ok(())
+    }
+
+    async fn move_head(&mut self) -> Result<(), BlocksError> {
+        let shared = self.desk.handle.shared().clone();
+        if !shared.all_ready() {
+            return Err(BlocksError::Starting);
+        }
+        let cut_before = self.desk.service.blocks.current().cut_before;
+        for window in cut::held(shared.head_min_time(), shared.head_max_time(), cut_before) {
+            self.cut_window(window, Purpose::Move).await?;
+        }
+        Ok(())
     }
 
     async fn compact(&mut self) -> Result<bool, BlocksError> {

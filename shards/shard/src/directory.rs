@@ -9,7 +9,7 @@ use std::{
 use codec::crc::crc32c;
 use model::IdentityKey;
 
-use crate::frames::FileError;
+use crate::{frames::FileError, names::is_of_a_shard};
 
 const FORMAT_FILE: &str = "FORMAT";
 const KEY_FILE: &str = "identity.key";
@@ -49,12 +49,7 @@ pub enum DirectoryError {
 impl DataDirectory {
     /// How many shards the directory was written with; `None` for one that is new.
     pub fn recorded_shards(path: &Path) -> Result<Option<usize>, DirectoryError> {
-        let path = path.join(FORMAT_FILE);
-        match fs::read_to_string(&path) {
-            Ok(text) => parse_format(&path, &text).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(FileError::new("read", &path)(error).into()),
-        }
+        Ok(read_format(path)?.map(|format| format.shards))
     }
 
     /// Opens a directory for this many shards, or makes a new one.
@@ -62,17 +57,28 @@ impl DataDirectory {
         fs::create_dir_all(path).map_err(FileError::new("create", path))?;
         let lock = lock(path)?;
         refuse_prometheus(path)?;
-        if let Some(found) = Self::recorded_shards(path)? {
-            if found != shards {
-                return Err(DirectoryError::OtherShardCount { path: path.to_owned(), found, wanted: shards });
+        if let Some(format) = read_format(path)? {
+            if format.shards != shards {
+                let (path, found) = (path.to_owned(), format.shards);
+                return Err(DirectoryError::OtherShardCount { path, found, wanted: shards });
+            }
+            if format.is_emptying {
+                remove_shards(path, shards)?;
             }
             let key = read_key(&path.join(KEY_FILE))?;
             return Ok(Self { path: path.to_owned(), key, shards, _lock: lock });
         }
         // The format file comes last: with it, everything before it is there.
         let key = make_key(path)?;
-        write_durably(path, FORMAT_FILE, format!("millrace {FORMAT_VERSION}\nshards {shards}\n").as_bytes())?;
+        write_format(path, Format { shards, is_emptying: false })?;
         Ok(Self { path: path.to_owned(), key, shards, _lock: lock })
+    }
+
+    /// Gives the directory another number of shards, which begin empty: what those before them held must be in blocks. After a crash either
+    /// nothing has changed, or the next [`Self::open`] does the rest.
+    pub fn renumber(self, shards: usize) -> Result<(), DirectoryError> {
+        write_format(&self.path, Format { shards, is_emptying: true })?;
+        remove_shards(&self.path, shards)
     }
 }
 
@@ -139,7 +145,43 @@ fn refuse_prometheus(path: &Path) -> Result<(), DirectoryError> {
     Ok(())
 }
 
-fn parse_format(path: &Path, text: &str) -> Result<usize, DirectoryError> {
+/// What the format file says.
+#[derive(Clone, Copy, Debug)]
+struct Format {
+    shards: usize,
+    /// What there is of shards belongs to others, of another number, and is in blocks: it goes.
+    is_emptying: bool,
+}
+
+const EMPTYING: &str = "emptying";
+
+fn read_format(folder: &Path) -> Result<Option<Format>, DirectoryError> {
+    let path = folder.join(FORMAT_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => parse_format(&path, &text).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::new("read", &path)(error).into()),
+    }
+}
+
+fn write_format(folder: &Path, Format { shards, is_emptying }: Format) -> Result<(), FileError> {
+    let last = if is_emptying { format!("{EMPTYING}\n") } else { String::new() };
+    write_durably(folder, FORMAT_FILE, format!("millrace {FORMAT_VERSION}\nshards {shards}\n{last}").as_bytes())
+}
+
+/// Removes the folders of all shards, then says so.
+fn remove_shards(folder: &Path, shards: usize) -> Result<(), DirectoryError> {
+    for entry in fs::read_dir(folder).map_err(FileError::new("list", folder))? {
+        let path = entry.map_err(FileError::new("list", folder))?.path();
+        if path.file_name().is_some_and(is_of_a_shard) {
+            fs::remove_dir_all(&path).map_err(FileError::new("remove", &path))?;
+        }
+    }
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::new("sync", folder))?;
+    Ok(write_format(folder, Format { shards, is_emptying: false })?)
+}
+
+fn parse_format(path: &Path, text: &str) -> Result<Format, DirectoryError> {
     let damaged = |what| DirectoryError::Damaged { path: path.to_owned(), what };
     let mut lines = text.lines();
     let version = lines.next().and_then(|line| line.strip_prefix("millrace ")).and_then(|text| text.parse().ok());
@@ -149,7 +191,13 @@ fn parse_format(path: &Path, text: &str) -> Result<usize, DirectoryError> {
         Some(_) => {}
     }
     let shards = lines.next().and_then(|line| line.strip_prefix("shards ")).and_then(|text| text.parse().ok());
-    shards.filter(|&shards| shards > 0).ok_or_else(|| damaged("the second line is not `shards <count>`"))
+    let shards =
+        shards.filter(|&shards| shards > 0).ok_or_else(|| damaged("the second line is not `shards <count>`"))?;
+    match lines.next() {
+        None => Ok(Format { shards, is_emptying: false }),
+        Some(EMPTYING) => Ok(Format { shards, is_emptying: true }),
+        Some(_) => Err(damaged("the third line is neither missing nor `emptying`")),
+    }
 }
 
 fn read_key(path: &Path) -> Result<IdentityKey, DirectoryError> {
@@ -183,6 +231,7 @@ fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), FileErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::ShardFolders;
 
     #[test]
     fn a_directory_keeps_its_key_and_its_lock() {
@@ -195,6 +244,35 @@ mod tests {
         assert_eq!(DataDirectory::open(folder.path(), 2).expect("there already").key.label(b"a", b"b"), id);
         let other = DataDirectory::open(folder.path(), 1).expect_err("two shards are recorded");
         assert!(other.to_string().contains("set `shards` to 2"), "{other}");
+    }
+
+    /// Goal: another number of shards begins without the folders of those before, also after a crash between the two steps.
+    #[test]
+    fn another_number_of_shards_begins_empty() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let shards = || (0..4).filter(|shard| ShardFolders::new(folder.path(), *shard).root.exists()).count();
+        let fill = |count: usize| {
+            for shard in 0..count {
+                fs::create_dir_all(ShardFolders::new(folder.path(), shard).log).expect("a folder");
+            }
+            fs::create_dir_all(folder.path().join("01HZZZZZZZZZZZZZZZZZZZZZZZ")).expect("a block");
+        };
+        let first = DataDirectory::open(folder.path(), 3).expect("a new directory");
+        let id = first.key.label(b"a", b"b");
+        fill(3);
+        first.renumber(2).expect("renumbered");
+        assert_eq!(shards(), 0);
+        let second = DataDirectory::open(folder.path(), 2).expect("as it says");
+        assert_eq!(second.key.label(b"a", b"b"), id, "the same key");
+        fill(2);
+        write_format(folder.path(), Format { shards: 1, is_emptying: true }).expect("the first step");
+        drop(second);
+        drop(DataDirectory::open(folder.path(), 1).expect("the second step is made up for"));
+        assert_eq!(shards(), 0);
+        fill(1);
+        drop(DataDirectory::open(folder.path(), 1).expect("as it says"));
+        assert_eq!(shards(), 1, "only once");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 5, "block, format, key, lock, shard");
     }
 
     #[test]

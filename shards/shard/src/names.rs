@@ -1,6 +1,7 @@
 //! Names in a shard's folder. Numbers are padded, so that names sort as they count.
 
 use std::{
+    ffi::OsStr,
     fmt,
     path::{Path, PathBuf},
 };
@@ -13,9 +14,17 @@ pub struct ShardFolders {
     pub chunks: PathBuf,
 }
 
+const SHARD: &str = "shard-";
+
+/// Whether a folder of this name is a shard's.
+pub fn is_of_a_shard(name: &OsStr) -> bool {
+    let number = name.to_str().and_then(|name| name.strip_prefix(SHARD));
+    number.is_some_and(|number| number.parse::<u16>().is_ok())
+}
+
 impl ShardFolders {
     pub fn new(data: &Path, shard: usize) -> Self {
-        let root = data.join(format!("shard-{shard:03}"));
+        let root = data.join(format!("{SHARD}{shard:03}"));
         Self { log: root.join("wal"), chunks: root.join("chunks"), root }
     }
 

@@ -245,8 +245,9 @@ impl DataPlane {
         Ok(())
     }
 
-    /// Stops listening, lets requests under way finish, makes everything durable, ends the threads.
-    pub async fn shutdown(self) -> Result<(), Refusal> {
+    /// Stops listening, lets requests under way finish, makes everything durable, ends the threads. The directory stays locked as long as what
+    /// is returned lives.
+    pub async fn shutdown(self) -> Result<DataDirectory, Refusal> {
         for Listener { stop, stopped } in self.listeners {
             // A listener that has ended already has nobody to stop.
             if stop.send(()).is_ok() {
@@ -259,7 +260,7 @@ impl DataPlane {
                 tracing::error!("a shard's thread panicked while it stopped");
             }
         }
-        stopped
+        stopped.map(|()| self.directory)
     }
 
     fn listen(&mut self, shards: usize) -> Result<Vec<std::net::TcpListener>, StartError> {
