@@ -151,6 +151,7 @@ pub(crate) fn warn_of_sections(path: &Path, config: &FileConfig) {
 async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Result<(), ServeError> {
     let Tuning { mut data_plane, summary, .. } = tuning;
     data_plane.exemplars_max = config.exemplars_max;
+    data_plane.out_of_order_window_ms = config.out_of_order_window_ms();
     let mut signals = Signals::listen().map_err(ServeError::Runtime)?;
     let manager = ServiceManager::of_environment();
     let listeners = listen(&command.flags).await?;

@@ -93,7 +93,9 @@ impl Inner {
         let config = result.inspect_err(|error| tracing::error!(%error, "reload of the configuration failed"))?;
         crate::app::warn_of_sections(&self.flags.config_file, &config);
         if let Some(storage) = self.storage.get() {
-            storage.handle().shared().set_exemplars_max(config.exemplars_max);
+            let shared = storage.handle().shared();
+            shared.set_exemplars_max(config.exemplars_max);
+            shared.set_out_of_order_window(config.out_of_order_window_ms());
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         tracing::info!(file = %self.flags.config_file.display(), "configuration loaded");

@@ -194,10 +194,6 @@ impl Document {
         let storage = self.storage.as_ref();
         let tsdb = storage.and_then(|storage| storage.tsdb.as_ref());
         let sections = [
-            (
-                "storage.tsdb.out_of_order_time_window",
-                tsdb.and_then(|tsdb| tsdb.out_of_order_time_window.as_ref()).is_some_and(|window| window.0.ms() > 0),
-            ),
             ("storage.tsdb.retention", tsdb.is_some_and(|tsdb| tsdb.retention.present)),
             ("storage.tsdb.chunk_encoding", tsdb.is_some_and(|tsdb| tsdb.chunk_encoding.present)),
             (
@@ -220,6 +216,11 @@ impl Document {
 }
 
 impl FileConfig {
+    /// How far behind the newest sample one may be that is out of order, in milliseconds; 0: none may.
+    pub(crate) fn out_of_order_window_ms(&self) -> i64 {
+        self.out_of_order_window.map_or(0, |window| i64::try_from(window.ms()).unwrap_or(i64::MAX))
+    }
+
     /// What is in effect, as YAML, for `/api/v1/status/config`. Holds no secret, since nothing that is in effect has one.
     pub(crate) fn to_yaml(&self) -> String {
         let mut out = format!("global:\n  evaluation_interval: {}\n", self.evaluation_interval);
@@ -316,7 +317,7 @@ mod tests {
         assert_eq!(config.out_of_order_window.map(PromDuration::ms), Some(600_000));
         assert_eq!(config.exemplars_max, 7);
         assert_eq!(parsed("storage: {exemplars: {max_exemplars: -1}}").map(|config| config.exemplars_max), Ok(0));
-        assert_eq!(config.without_effect, ["storage.tsdb.out_of_order_time_window", "rule_files", "scrape_configs"]);
+        assert_eq!(config.without_effect, ["rule_files", "scrape_configs"]);
         assert_eq!(parsed(&config.to_yaml()).map(|again| again.external_labels), Ok(config.external_labels));
     }
 

@@ -98,6 +98,7 @@ pub(crate) fn load(flags: &ServeFlags) -> Result<Tuning, TuningError> {
         series_max: if flags.series_max == 0 { series_that_fit(&host) } else { flags.series_max },
         new_series_per_minute_max: flags.new_series_per_minute_max,
         exemplars_max: shard::shared::EXEMPLARS_MAX,
+        out_of_order_window_ms: 0,
         excess: match flags.excess {
             flags::Excess::Refuse => Excess::Refuse,
             flags::Excess::Drop => Excess::Drop,

@@ -1,4 +1,5 @@
-//! Shards and blocks as one selection: the same series of several places under one number, its samples in order, none twice.
+//! Shards and blocks as one selection: the same series of several places under one number, its samples in order, none twice. Of equal times a block's sample
+//! counts before the head's, and that before one that came out of order.
 //!
 //! Series meet by their identity, which is a sum over their labels: in each place it is computed once for each label pair.
 
@@ -14,7 +15,12 @@ use promql::{
     budget::{QueryBudget, Reservation},
     source::{SelectRequest, SeriesStream, SourceError, Tile},
 };
-use tsdb::{block::index::SeriesEntry, index::LabelsView, select::TimeRange};
+use tsdb::{
+    block::index::SeriesEntry,
+    index::LabelsView,
+    out_of_order::{SelectedOutOfOrder, Value},
+    select::TimeRange,
+};
 
 use super::source::Head;
 
@@ -34,6 +40,7 @@ pub(super) struct Stream<'s> {
     series: Vec<Series>,
     /// Where series are in blocks, chained.
     places: Vec<Place>,
+    out_of_order: Vec<SelectedOutOfOrder>,
     next: usize,
     scratch: Scratch,
     _held: Reservation,
@@ -48,6 +55,14 @@ struct Series {
     /// Its first and last place in a block, or [`NONE`].
     first: u32,
     last: u32,
+    /// Where it is among those that have samples out of order, or [`NONE`].
+    out_of_order: u32,
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        Self { shard: NONE, position: 0, first: NONE, last: NONE, out_of_order: NONE }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -94,6 +109,7 @@ fn damaged(damage: &Damage) -> SourceError {
 impl<'s> Stream<'s> {
     pub(super) fn select(
         head: Head<'s>,
+        out_of_order: Vec<SelectedOutOfOrder>,
         blocks: Vec<Arc<Block>>,
         request: &SelectRequest<'_>,
         key: IdentityKey,
@@ -107,12 +123,14 @@ impl<'s> Stream<'s> {
             blocks,
             series: Vec::new(),
             places: Vec::new(),
+            out_of_order,
             next: 0,
             scratch: Scratch::default(),
             _held: held,
         };
         let mut by_id = ById::default();
         stream.add_head(&key, &mut by_id);
+        stream.add_out_of_order(&mut by_id);
         for number in 0..stream.blocks.len() {
             stream.add_block(number, request, &key, &mut by_id, budget)?;
         }
@@ -128,9 +146,23 @@ impl<'s> Stream<'s> {
                 });
                 by_id.insert(id, self.series.len() as u32);
                 let (shard, position) = (shard as u32, position as u32);
-                self.series.push(Series { shard, position, first: NONE, last: NONE });
+                self.series.push(Series { shard, position, ..Series::default() });
             }
         }
+    }
+
+    fn add_out_of_order(&mut self, by_id: &mut ById) {
+        for at in 0..self.out_of_order.len() {
+            let number = self.number_of(self.out_of_order[at].id, by_id);
+            self.series[number as usize].out_of_order = at as u32;
+        }
+    }
+
+    fn number_of(&mut self, id: SeriesId, by_id: &mut ById) -> u32 {
+        *by_id.entry(id).or_insert_with(|| {
+            self.series.push(Series::default());
+            self.series.len() as u32 - 1
+        })
     }
 
     fn add_block(
@@ -174,10 +206,7 @@ impl<'s> Stream<'s> {
     fn add_place(&mut self, id: SeriesId, block: u32, reference: u32, by_id: &mut ById) {
         let place = self.places.len() as u32;
         self.places.push(Place { block, reference, next: NONE });
-        let number = *by_id.entry(id).or_insert_with(|| {
-            self.series.push(Series { shard: NONE, position: 0, first: NONE, last: NONE });
-            self.series.len() as u32 - 1
-        });
+        let number = self.number_of(id, by_id);
         let series = &mut self.series[number as usize];
         match series.last {
             NONE => series.first = place,
@@ -196,6 +225,15 @@ impl<'s> Stream<'s> {
         }
         if series.shard != NONE {
             self.head.append(series.shard as usize, series.position as usize, tile)?;
+        }
+        if let Some(late) = self.out_of_order.get(series.out_of_order as usize) {
+            let (times, values) = tile.columns();
+            for (time, value) in &late.samples {
+                if let Value::Float(bits) = value {
+                    times.push(*time);
+                    values.push(f64::from_bits(*bits));
+                }
+            }
         }
         self.put_in_order(start, tile);
         tile.finish_series(u32::try_from(number).expect("a selection is bounded far below 2^32 series"));
@@ -263,7 +301,10 @@ impl SeriesStream for Stream<'_> {
     }
 
     fn labels(&self, series: usize) -> Labels {
-        let Series { shard, position, first, .. } = self.series[series];
+        let Series { shard, position, first, out_of_order, .. } = self.series[series];
+        if let Some(late) = self.out_of_order.get(out_of_order as usize) {
+            return late.labels.clone();
+        }
         if shard != NONE {
             let part = &self.head.parts[shard as usize];
             return part.labels.labels(part.series[position as usize]);

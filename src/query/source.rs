@@ -2,7 +2,7 @@
 //!
 //! A selection is one message to each shard; what comes back are references to sealed chunks, copies of open ones and a view of
 //! the labels. Reading files and decoding happen here, on the query's own thread, tile by tile. Where blocks reach into the time
-//! range, [`super::merged`] joins them with what the shards gave.
+//! range, or something came out of order, [`super::merged`] joins them with what the shards gave.
 //!
 //! The shards are asked first, then the set of blocks is looked at: a window that is cut in between is in both, and what the set
 //! says is cut is left out of the shards' part.
@@ -19,6 +19,7 @@ use promql::{
 use shard::{Handle, Refusal, read::ChunkFiles};
 use tsdb::{
     index::{LabelsView, PairRef},
+    out_of_order::{Part, SelectedOutOfOrder, Value},
     select::{NO_LAST, SelectedChunk, Selection, TimeRange, Wanted},
 };
 
@@ -52,7 +53,24 @@ impl StorageSource {
         let matchers: Arc<[Matcher]> = request.matchers.into();
         let range = TimeRange { min_time: request.min_time, max_time: request.max_time };
         let wanted = if request.hints.last_only { Wanted::Last } else { Wanted::Samples };
-        let selecting = self.handle.select(matchers, range, wanted, self.bytes_max);
+        self.wait(self.handle.select(matchers, range, wanted, self.bytes_max), budget)
+    }
+
+    fn out_of_order(
+        &self,
+        request: &SelectRequest<'_>,
+        budget: &QueryBudget,
+    ) -> Result<Vec<SelectedOutOfOrder>, SourceError> {
+        let match_sets: Arc<[Vec<Matcher>]> = [request.matchers.to_vec()].into();
+        let range = TimeRange { min_time: request.min_time, max_time: request.max_time };
+        self.wait(self.handle.select_out_of_order(match_sets, range, Part::All, self.bytes_max), budget)
+    }
+
+    fn wait<T>(
+        &self,
+        selecting: impl Future<Output = Result<T, Refusal>>,
+        budget: &QueryBudget,
+    ) -> Result<T, SourceError> {
         self.runtime.block_on(async {
             let mut selecting = std::pin::pin!(selecting);
             loop {
@@ -79,15 +97,17 @@ impl Source for StorageSource {
         let parts = self.selections(request, budget)?;
         let mut held = budget.reservation();
         held.grow(0, parts.iter().map(Selection::heap_bytes).sum())?;
+        let out_of_order = self.out_of_order(request, budget)?;
+        held.grow(0, out_of_order.iter().map(|series| series.samples.len() * size_of::<(i64, Value)>()).sum())?;
         let set = self.blocks.current();
         let range = TimeRange { min_time: request.min_time, max_time: request.max_time };
         let head_range = TimeRange { min_time: range.min_time.max(set.cut_before.unwrap_or(i64::MIN)), ..range };
         let reader = Reader::new(&self.files);
         let overlapping: Vec<_> = set.blocks.iter().filter(|block| block.overlaps(range)).cloned().collect();
-        if !overlapping.is_empty() {
+        if !overlapping.is_empty() || !out_of_order.is_empty() {
             let head = Head { parts, range: head_range, last_only: request.hints.last_only, reader };
             let key = *self.handle.identity_key();
-            let joined = merged::Stream::select(head, overlapping, request, key, budget, held)?;
+            let joined = merged::Stream::select(head, out_of_order, overlapping, request, key, budget, held)?;
             return Ok(Box::new(joined));
         }
         let mut firsts = Vec::with_capacity(parts.len() + 1);

@@ -21,6 +21,7 @@ use tsdb::{
     block::index::{SeriesEntry, SymbolPair},
     exemplars::SelectedExemplars,
     index::PairRef,
+    out_of_order::Part,
     select::{self, TimeRange, Wanted},
 };
 
@@ -119,6 +120,7 @@ impl Storage {
 
     pub(crate) async fn series(&self, selection: Selection) -> Result<Found<Labels>, StorageError> {
         let found = self.select(&selection).await?;
+        let out_of_order = self.out_of_order(&selection).await?;
         let blocks = self.blocks_in(&selection);
         let mut account = Account::new(self.bytes_max);
         off_the_runtime(move || {
@@ -133,6 +135,7 @@ impl Storage {
             for part in &found {
                 part.series.iter().try_for_each(|series| insert(part.labels.labels(*series)))?;
             }
+            out_of_order.into_iter().try_for_each(&mut insert)?;
             block_series(&blocks, &selection, &mut |block, entry| insert(block.labels(&entry.labels)?))?;
             Ok(limited(all, selection.limit))
         })
@@ -146,6 +149,7 @@ impl Storage {
         self.texts_of_pairs(
             selection,
             |labels, pair| Some(labels.name_of(pair)),
+            |label| Some(label.name),
             |block, (name, _)| block.symbol(name).map(Some),
         )
         .await
@@ -163,10 +167,11 @@ impl Storage {
         for set in &mut selection.match_sets {
             set.push(Matcher::new(MatchOp::NotEqual, name.as_str(), "").expect("no pattern to compile"));
         }
-        let wanted = name.clone();
+        let (wanted, wanted_late) = (name.clone(), name.clone());
         self.texts_of_pairs(
             selection,
             move |labels, pair| (labels.name_of(pair) == name).then(|| labels.value_of(pair)),
+            move |label| (label.name == wanted_late).then_some(label.value),
             move |block, (name, value)| {
                 if block.symbol(name)? == wanted { block.symbol(value).map(Some) } else { Ok(None) }
             },
@@ -176,10 +181,12 @@ impl Storage {
 
     async fn all_names(&self, selection: Selection) -> Result<Found<String>, StorageError> {
         let shards = if self.is_outside(&selection) { Vec::new() } else { self.handle.cardinality().await? };
+        let out_of_order = self.out_of_order(&selection).await?;
         let blocks = self.blocks_in(&selection);
         off_the_runtime(move || {
             let names = shards.into_iter().flat_map(|shard| shard.names).map(|name| name.name);
             let mut names: BTreeSet<String> = names.collect();
+            names.extend(out_of_order.iter().flat_map(|labels| labels.iter().map(|label| label.name.to_owned())));
             for block in &blocks {
                 names.extend(block.label_names()?.into_iter().map(str::to_owned));
             }
@@ -190,10 +197,14 @@ impl Storage {
 
     async fn all_values(&self, name: String, selection: Selection) -> Result<Found<String>, StorageError> {
         let shards = if self.is_outside(&selection) { Vec::new() } else { self.handle.cardinality().await? };
+        let out_of_order = self.out_of_order(&selection).await?;
         let blocks = self.blocks_in(&selection);
         let mut account = Account::new(self.bytes_max);
         off_the_runtime(move || {
             let mut values = BTreeSet::new();
+            for value in out_of_order.iter().filter_map(|labels| labels.get(&name)) {
+                insert(&mut values, value, &mut account)?;
+            }
             for shard in &shards {
                 for counted in &shard.by_pair {
                     if shard.labels.name_of(counted.pair) == name {
@@ -214,9 +225,11 @@ impl Storage {
         &self,
         selection: Selection,
         text: impl for<'a> Fn(&'a tsdb::index::LabelsView, PairRef) -> Option<&'a str> + Send + 'static,
+        late_text: impl for<'a> Fn(Label<'a>) -> Option<&'a str> + Send + 'static,
         block_text: impl for<'a> Fn(&'a Block, SymbolPair) -> Result<Option<&'a str>, Damage> + Send + 'static,
     ) -> Result<Found<String>, StorageError> {
         let found = self.select(&selection).await?;
+        let out_of_order = self.out_of_order(&selection).await?;
         let blocks = self.blocks_in(&selection);
         let mut account = Account::new(self.bytes_max);
         off_the_runtime(move || {
@@ -230,6 +243,9 @@ impl Storage {
                         insert(&mut texts, text, &mut account)?;
                     }
                 }
+            }
+            for text in out_of_order.iter().flat_map(|labels| labels.iter().filter_map(&late_text)) {
+                insert(&mut texts, text, &mut account)?;
             }
             let mut seen = HashSet::new();
             block_series(&blocks, &selection, &mut |block, entry| {
@@ -255,6 +271,17 @@ impl Storage {
             found.extend(self.handle.select(matchers, range, Wanted::Series, self.bytes_max).await?);
         }
         Ok(found)
+    }
+
+    /// Labels of series that have samples out of order in the time; they may have no others.
+    async fn out_of_order(&self, selection: &Selection) -> Result<Vec<Labels>, StorageError> {
+        let range = TimeRange { min_time: selection.min_time, max_time: selection.max_time };
+        let match_sets: Arc<[Vec<Matcher>]> = match &selection.match_sets[..] {
+            [] => [vec![]].into(),
+            sets => sets.into(),
+        };
+        let found = self.handle.select_out_of_order(match_sets, range, Part::All, self.bytes_max).await?;
+        Ok(found.into_iter().map(|series| series.labels).collect())
     }
 
     /// Exemplars of the series that satisfy all matchers of one of the sets, in order of series, then of time.

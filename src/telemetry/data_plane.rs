@@ -79,6 +79,12 @@ fn write_head(page: &mut Exposition, handle: &Handle, stats: &[ShardStats]) {
     page.family(name, Kind::Counter, "Total number of appended samples.");
     page.sample(name, &[("type", "float")], sum(stats, |shard| shard.samples_stored));
     page.sample(name, &[("type", "histogram")], sum(stats, |shard| shard.histograms_stored));
+    let name = "prometheus_tsdb_head_out_of_order_samples_appended_total";
+    page.family(name, Kind::Counter, "Total number of appended out of order samples.");
+    page.sample(name, &[("type", "float")], sum(stats, |shard| shard.out_of_order_stored));
+    page.sample(name, &[("type", "histogram")], sum(stats, |shard| shard.histograms_out_of_order_stored));
+    let help = "Samples out of order that no block has yet.";
+    page.single("millrace_out_of_order_samples", gauge, help, sum(stats, |shard| shard.out_of_order_samples));
     if let (Some(oldest), Some(newest)) = (shared.head_min_time(), shared.head_max_time()) {
         let help = "Minimum time of the head, in milliseconds since the epoch.";
         page.single("prometheus_tsdb_head_min_time", gauge, help, oldest as f64);
@@ -103,6 +109,10 @@ fn write_rejections(page: &mut Exposition, stats: &[ShardStats]) {
     let name = "prometheus_tsdb_out_of_order_samples_total";
     page.family(name, Kind::Counter, "Total number of samples refused as out of order.");
     page.sample(name, &[("type", "float")], rejected(Rejection::OutOfOrder));
+    let name = "prometheus_tsdb_too_old_samples_total";
+    let help = "Total number of samples refused as before the window for samples out of order.";
+    page.family(name, Kind::Counter, help);
+    page.sample(name, &[("type", "float")], rejected(Rejection::TooOld));
     let name = "prometheus_tsdb_out_of_bound_samples_total";
     page.family(name, Kind::Counter, "Total number of samples refused as out of bounds.");
     page.sample(name, &[("type", "float")], rejected(Rejection::OutOfBounds) + rejected(Rejection::TooFarInFuture));
@@ -169,6 +179,7 @@ fn write_memory(page: &mut Exposition, stats: &[ShardStats]) {
             ("postings", heap.postings),
             ("series_labels", heap.series_labels),
             ("exemplars", heap.exemplars),
+            ("out_of_order", heap.out_of_order),
         ] {
             page.sample(name, &[("shard", &shard), ("part", part)], bytes as f64);
         }

@@ -91,7 +91,7 @@ fn append(head: &mut Head, directory: &DataDirectory, round: i64) -> Vec<u8> {
         batch.push(&directory.key, labels, [(START + round * 1_000, (round as f64).to_bits())]);
     }
     let (mut log, mut payload) = (LogBatch::default(), Vec::new());
-    let window = Window { min_time: i64::MIN, max_time: i64::MAX };
+    let window = Window { min_time: i64::MIN, max_time: i64::MAX, out_of_order_from: None };
     assert_eq!(head.append(&batch, Members::All, window, &mut Unlimited, &mut log).stored, 20);
     log.encode(&mut payload);
     payload

@@ -26,7 +26,7 @@ pub const TARGETS: &[Target] = &[
 ];
 
 const START: i64 = 1_700_000_000_000;
-const OPEN: Window = Window { min_time: i64::MIN, max_time: i64::MAX };
+const OPEN: Window = Window { min_time: i64::MIN, max_time: i64::MAX, out_of_order_from: None };
 /// Places that a hostile definition may have filled up; the bound of a real head is some thousand times as large.
 const LIMITS: Limits = Limits { labels_per_series_max: 128, lost_places_max: 1 << 12, shares: Vec::new() };
 

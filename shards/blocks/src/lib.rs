@@ -14,6 +14,7 @@ mod error;
 mod folder;
 mod import;
 mod meta;
+mod out_of_order;
 mod plan;
 mod samples;
 pub mod service;

@@ -106,6 +106,7 @@ pub struct Job {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobKind {
     Cut,
+    OutOfOrder,
     Compaction,
     Snapshot,
 }
@@ -114,6 +115,7 @@ impl JobKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cut => "cut",
+            Self::OutOfOrder => "out-of-order",
             Self::Compaction => "compaction",
             Self::Snapshot => "snapshot",
         }

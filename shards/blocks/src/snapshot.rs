@@ -6,6 +6,7 @@ use std::path::Path;
 
 use runtime::{Disk, Runtime};
 use shard::frames::FileError;
+use tsdb::out_of_order::Part;
 
 use crate::{
     cut::{self, Cutter, Purpose},
@@ -13,6 +14,7 @@ use crate::{
     error::BlocksError,
     folder,
     import::put_files,
+    out_of_order::Found,
     ulid::UlidMaker,
 };
 
@@ -65,6 +67,11 @@ impl<R: Runtime> Snapshot<'_, R> {
             let ulid = self.ulids.make(self.desk.runtime.wall_clock_ms(), self.desk.runtime.monotonic().as_nanos());
             let lost = |damage: &crate::error::Damage| tracing::error!(%damage, "the snapshot goes without a chunk");
             Cutter { desk: self.desk, into, window, ulid, purpose: Purpose::Copy, lost: &lost }.run().await?;
+        }
+        for window in Found::windows(self.desk, Part::All).await? {
+            let found = Found::in_shards(self.desk, Part::All, window).await?;
+            let ulid = self.ulids.make(self.desk.runtime.wall_clock_ms(), self.desk.runtime.monotonic().as_nanos());
+            found.write(self.desk, into, window, ulid, Vec::new).await?;
         }
         Ok(())
     }

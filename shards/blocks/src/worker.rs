@@ -15,7 +15,8 @@ use std::{
 };
 
 use runtime::Runtime;
-use tsdb::select::TimeRange;
+use shard::limits::OUT_OF_ORDER_SAMPLES_MANY;
+use tsdb::{out_of_order::Part, select::TimeRange};
 
 use crate::{
     block::Block,
@@ -23,7 +24,9 @@ use crate::{
     cut::{self, Cutter, Purpose},
     desk::{Desk, Request},
     error::{BlocksError, Damage},
-    folder, plan,
+    folder,
+    out_of_order::Found,
+    plan,
     service::{Job, JobKind, LOST_NAMED_MAX, count, lock},
     snapshot::Snapshot,
     ulid::{Ulid, UlidMaker},
@@ -40,12 +43,18 @@ pub(crate) struct Worker<R: Runtime> {
     failed: HashSet<Ulid>,
     /// The block of the last cut or compaction, which has the same name when it is tried again.
     attempt: Option<(Attempt, Ulid)>,
+    /// A window was cut since samples out of order were put into blocks.
+    out_of_order_due: bool,
+    /// Windows that have a block of what is set aside, if something is: a failure with another must not make it twice, and nothing more must be
+    /// set aside meanwhile.
+    out_of_order_done: Option<HashSet<i64>>,
 }
 
 /// What a block is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Attempt {
     Window(TimeRange),
+    OutOfOrder(TimeRange),
     Blocks(Vec<Ulid>),
 }
 
@@ -71,7 +80,15 @@ async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
 
 impl<R: Runtime> Worker<R> {
     pub(crate) fn new(desk: Desk<R>, look: Duration, ulids: UlidMaker) -> Self {
-        Self { desk, look, ulids, failed: HashSet::new(), attempt: None }
+        Self {
+            desk,
+            look,
+            ulids,
+            failed: HashSet::new(),
+            attempt: None,
+            out_of_order_due: false,
+            out_of_order_done: None,
+        }
     }
 
     /// Works until it is told to stop. A mistake of ours in a job must not end the others: what a job has not published does not
@@ -143,6 +160,7 @@ impl<R: Runtime> Worker<R> {
                 || self.expire()
                 || self.forget_cut_windows().await?
                 || self.cut().await?
+                || self.empty_out_of_order().await?
                 || self.compact().await?)
         };
         let stepped = steps.await;
@@ -221,7 +239,50 @@ impl<R: Runtime> Worker<R> {
         let Some(window) = cut::due(shared.head_min_time(), shared.head_max_time()) else { return Ok(false) };
         self.cut_window(window, Purpose::Window).await?;
         self.desk.handle.truncate(window.max_time + 1).await?;
+        // Once for each window, as these blocks overlap with others, which are merged then.
+        self.out_of_order_due = true;
         Ok(true)
+    }
+
+    /// Puts into blocks what came out of order: with each window, or when there is much of it.
+    async fn empty_out_of_order(&mut self) -> Result<bool, BlocksError> {
+        let held = self.desk.handle.shared().out_of_order_samples();
+        if held == 0 || !(self.out_of_order_due || held >= OUT_OF_ORDER_SAMPLES_MANY) {
+            return Ok(false);
+        }
+        self.move_out_of_order().await?;
+        self.out_of_order_due = false;
+        Ok(true)
+    }
+
+    /// Puts what the shards hold out of order at this moment into blocks, and has them forget it.
+    async fn move_out_of_order(&mut self) -> Result<(), BlocksError> {
+        if self.out_of_order_done.is_none() {
+            self.desk.handle.freeze_out_of_order().await?;
+            self.out_of_order_done = Some(HashSet::new());
+        }
+        let start = self.desk.runtime.monotonic();
+        let mut samples = 0;
+        for window in Found::windows(&self.desk, Part::Frozen).await? {
+            if self.out_of_order_done.as_ref().is_some_and(|done| done.contains(&window.min_time)) {
+                continue;
+            }
+            let ulid = self.begin(JobKind::OutOfOrder, window, Attempt::OutOfOrder(window)).await?;
+            // Only now, so that what is deleted from it is among the deletions noted since.
+            let found = Found::in_shards(&self.desk, Part::Frozen, window).await?;
+            let written = found.write(&self.desk, &self.desk.data, window, ulid, || self.desk.noted()).await;
+            let block = written.inspect_err(|_| count(&self.desk.service.counters().cuts_failed))?;
+            samples += block.as_ref().map_or(0, |block| block.meta.stats.num_samples);
+            self.replace(&[], block);
+            self.end_attempt();
+            self.out_of_order_done.get_or_insert_default().insert(window.min_time);
+        }
+        let milliseconds = (self.desk.runtime.monotonic() - start).as_millis();
+        tracing::info!(samples, milliseconds, "samples out of order are in blocks");
+        // If only some shards come to forget it, the next try finds other samples in their place.
+        self.out_of_order_done = None;
+        self.desk.handle.drop_out_of_order().await?;
+        Ok(())
     }
 
     async fn cut_window(&mut self, window: TimeRange, purpose: Purpose) -> Result<(), BlocksError> {
@@ -259,6 +320,10 @@ impl<R: Runtime> Worker<R> {
         let cut_before = self.desk.service.blocks.current().cut_before;
         for window in cut::held(shared.head_min_time(), shared.head_max_time(), cut_before) {
             self.cut_window(window, Purpose::Move).await?;
+        }
+        // What was set aside before, and what has come since.
+        while shared.out_of_order_samples() > 0 {
+            self.move_out_of_order().await?;
         }
         Ok(())
     }

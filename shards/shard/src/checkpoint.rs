@@ -189,6 +189,7 @@ impl<R: Runtime> Core<R> {
         let mut draft = self.create(self.folders.checkpoint_draft(file), FileKind::Checkpoint, number).await?;
         // Before the images, which take long: the fewer come meanwhile, the fewer of the oldest may be read from the log again.
         self.write_exemplars(&mut draft).await?;
+        self.write_out_of_order(&mut draft).await?;
         self.write_images(&mut draft, SeriesRef(definitions.next_series)).await?;
         self.sync_chunks().await?;
         // Images may show writes that the log does not hold yet; after a crash a part of one would be seen.
@@ -265,6 +266,17 @@ impl<R: Runtime> Core<R> {
         while next < end {
             payload.clear();
             next = self.head.borrow().put_exemplar_slice(next, end, &mut payload);
+            draft.push(&payload).await?;
+            self.runtime.yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn write_out_of_order(&self, draft: &mut FrameFile<R>) -> Result<(), CheckpointError> {
+        let (mut next, mut payload) = (self.head.borrow().first_out_of_order(), Vec::new());
+        while let Some(mark) = next {
+            payload.clear();
+            next = self.head.borrow().put_out_of_order_slice(mark, &mut payload);
             draft.push(&payload).await?;
             self.runtime.yield_now().await;
         }

@@ -11,6 +11,7 @@ use runtime::mailbox::{Receiver, SendError, Sender, channel};
 use tsdb::{
     AppendOutcome, SeriesRef,
     exemplars::SelectedExemplars,
+    out_of_order::{Part, SelectedOutOfOrder},
     select::{Cardinality, Selection, TimeRange, Wanted},
 };
 
@@ -78,6 +79,22 @@ pub(crate) enum Request {
         match_sets: Arc<[Vec<Matcher>]>,
         range: TimeRange,
         reply: oneshot::Sender<Result<Vec<SelectedExemplars>, Refusal>>,
+    },
+    /// Has what is out of order become what goes into blocks next.
+    FreezeOutOfOrder {
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Samples out of order of the series that satisfy all matchers of one of the sets.
+    SelectOutOfOrder {
+        match_sets: Arc<[Vec<Matcher>]>,
+        range: TimeRange,
+        part: Part,
+        bytes_max: usize,
+        reply: oneshot::Sender<Result<Vec<SelectedOutOfOrder>, Refusal>>,
+    },
+    /// Forgets what was frozen, which blocks have.
+    DropOutOfOrder {
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     Cardinality {
         reply: oneshot::Sender<Result<Cardinality, Refusal>>,
@@ -220,6 +237,37 @@ impl Handle {
         let parts =
             self.ask_all(|reply| Request::SelectExemplars { match_sets: match_sets.clone(), range, reply }).await?;
         Ok(parts.into_iter().flatten().collect())
+    }
+
+    /// Has every shard set aside what it holds out of order, to be put into blocks, if nothing is set aside yet.
+    pub async fn freeze_out_of_order(&self) -> Result<(), Refusal> {
+        self.ask_all(|reply| Request::FreezeOutOfOrder { reply }).await.map(drop)
+    }
+
+    /// The samples out of order in a time range of the series that satisfy all matchers of one of the sets, in no order of series. Whoever joins
+    /// them with blocks looks at those afterwards.
+    pub async fn select_out_of_order(
+        &self,
+        match_sets: Arc<[Vec<Matcher>]>,
+        range: TimeRange,
+        part: Part,
+        bytes_max: usize,
+    ) -> Result<Vec<SelectedOutOfOrder>, Refusal> {
+        if self.inner.shared.out_of_order_samples() == 0 {
+            return Ok(Vec::new());
+        }
+        let parts = self
+            .ask_all(|reply| {
+                let match_sets = match_sets.clone();
+                Request::SelectOutOfOrder { match_sets, range, part, bytes_max, reply }
+            })
+            .await?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    /// Has every shard forget what was set aside. Blocks must have it, durably.
+    pub async fn drop_out_of_order(&self) -> Result<(), Refusal> {
+        self.ask_all(|reply| Request::DropOutOfOrder { reply }).await.map(drop)
     }
 
     pub async fn cardinality(&self) -> Result<Vec<Cardinality>, Refusal> {

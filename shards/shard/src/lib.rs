@@ -17,6 +17,7 @@ mod local;
 mod log;
 pub mod metadata;
 pub mod names;
+mod out_of_order;
 mod pins;
 pub mod read;
 mod recovery;

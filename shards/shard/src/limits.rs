@@ -47,6 +47,12 @@ pub const INGEST_PATIENCE: Duration = Duration::from_secs(10);
 /// Time for which a connection may be silent between requests: senders keep theirs for the next batch.
 pub const INGEST_IDLE: Duration = Duration::from_secs(300);
 
+/// Samples out of order, of all shards, that are put into blocks before the next window is: 64 MB of memory, and as much log.
+pub const OUT_OF_ORDER_SAMPLES_MANY: u64 = 4 << 20;
+
+/// Samples out of order that a shard holds. Reached only if blocks can't be written for long; then writes are refused.
+pub const OUT_OF_ORDER_SAMPLES_MAX: u64 = 16 << 20;
+
 /// Part of the series that must have ended before a truncation takes them out. It costs about half a microsecond for each that
 /// stays, and a checkpoint with all definitions.
 pub const DEAD_SHARE: (usize, usize) = (1, 32);

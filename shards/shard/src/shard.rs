@@ -16,6 +16,7 @@ use runtime::Runtime;
 use tsdb::{
     AppendOutcome, ExemplarRejection, Head, Limits, Members,
     exemplars::{SelectedExemplars, SelectingExemplars},
+    out_of_order::SelectingOutOfOrder,
     select::{Progress, Selecting, Selection},
     wal::LogBatch,
 };
@@ -28,7 +29,8 @@ use crate::{
     growth::Growth,
     handle::{Mailbox, Refusal, Request},
     limits::{
-        CHECKPOINT_LOG_BYTES_MIN, DISK_RETRY, LOG_SEGMENT_BYTES, UNCOMMITTED_BYTES_MAX, UNWRITTEN_CHUNK_BYTES_MAX,
+        CHECKPOINT_LOG_BYTES_MIN, DISK_RETRY, LOG_SEGMENT_BYTES, OUT_OF_ORDER_SAMPLES_MAX, UNCOMMITTED_BYTES_MAX,
+        UNWRITTEN_CHUNK_BYTES_MAX,
     },
     log::Log,
     names::ShardFolders,
@@ -84,6 +86,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) spares: Rc<Spares<R>>,
     pub(crate) counters: RefCell<ShardStats>,
     pub(crate) growth: RefCell<Growth>,
+    /// Samples out of order that the process knows of.
+    pub(crate) out_of_order_told: Cell<u64>,
     busy: Cell<Duration>,
     stopping: Cell<bool>,
 }
@@ -144,10 +148,12 @@ impl<R: Runtime> Shard<R> {
             checkpointing: Checkpointing::new(recovered.checkpoint, config.checkpoint_log_bytes_min),
             spares,
             counters: RefCell::new(ShardStats { recovery: recovered.stats, ..ShardStats::default() }),
+            out_of_order_told: Cell::default(),
             busy: Cell::default(),
             growth: RefCell::default(),
             stopping: Cell::new(false),
         });
+        core.tell_out_of_order(&core.head.borrow());
         runtime.spawn(crate::commit::run(core.clone(), log));
         runtime.spawn(run_chunk_writer(core.clone(), recovered.chunk_writer));
         core.chunks_ready.raise();
@@ -215,6 +221,21 @@ impl<R: Runtime> Shard<R> {
                 let selecting = SelectingExemplars::new(match_sets, range);
                 self.core.runtime.spawn(async move { answer(reply, core.select_exemplars(selecting).await) });
             }
+            Request::FreezeOutOfOrder { reply } => {
+                core.head.borrow_mut().freeze_out_of_order();
+                answer(reply, Ok(()));
+            }
+            Request::SelectOutOfOrder { match_sets, range, part, bytes_max, reply } => {
+                let core = core.clone();
+                let selecting = SelectingOutOfOrder::new(match_sets, range, part);
+                self.core
+                    .runtime
+                    .spawn(async move { answer(reply, core.select_out_of_order(selecting, bytes_max).await) });
+            }
+            Request::DropOutOfOrder { reply } => {
+                let core = core.clone();
+                self.core.runtime.spawn(async move { answer(reply, core.drop_out_of_order().await) });
+            }
             Request::Cardinality { reply } => {
                 let new_from = core.growth.borrow_mut().new_from(core.runtime.monotonic());
                 answer(reply, Ok(core.head.borrow().cardinality(new_from)));
@@ -257,6 +278,9 @@ impl<R: Runtime> Core<R> {
             self.growth.borrow_mut().created(start, before);
         }
         self.shared.widen_times(head.min_time(), head.max_time());
+        if outcome.out_of_order + outcome.histograms_out_of_order > 0 {
+            self.tell_out_of_order(&head);
+        }
         if head.extent().has_ready() {
             self.chunks_ready.raise();
         }
@@ -292,6 +316,10 @@ impl<R: Runtime> Core<R> {
                 "its sealed chunks wait for the disk, which is full or fails; the log names the file".to_owned();
             return Err(Refusal::LogStalled { shard: self.number, reason });
         }
+        if self.out_of_order_told.get() > OUT_OF_ORDER_SAMPLES_MAX {
+            let reason = "its samples out of order can't be put into blocks; the log names the reason".to_owned();
+            return Err(Refusal::LogStalled { shard: self.number, reason });
+        }
         if self.batch.borrow().approximate_bytes() > UNCOMMITTED_BYTES_MAX {
             return Err(Refusal::Overloaded { shard: self.number });
         }
@@ -303,6 +331,8 @@ impl<R: Runtime> Core<R> {
         counters.batches += 1;
         counters.samples_stored += outcome.stored;
         counters.samples_repeated += outcome.repeated;
+        counters.out_of_order_stored += outcome.out_of_order;
+        counters.histograms_out_of_order_stored += outcome.histograms_out_of_order;
         counters.histograms_stored += outcome.histograms_stored;
         counters.histograms_repeated += outcome.histograms_repeated;
         counters.exemplars_stored += outcome.exemplars_stored;
@@ -337,7 +367,7 @@ impl<R: Runtime> Core<R> {
     }
 
     /// Waits until what a selection may show is durable.
-    async fn everything_durable(&self) -> Result<(), Refusal> {
+    pub(crate) async fn everything_durable(&self) -> Result<(), Refusal> {
         if self.commits.check(self.number).is_err() {
             return Ok(());
         }
@@ -376,6 +406,7 @@ impl<R: Runtime> Core<R> {
         stats.chunks_created = head.chunks_created();
         stats.heap = head.heap_bytes();
         stats.exemplars = head.exemplar_counts();
+        stats.out_of_order_samples = head.out_of_order_samples();
         stats.busy_seconds = self.busy.get().as_secs_f64();
         (stats.stalled, stats.fenced) = self.commits.trouble();
         drop(head);

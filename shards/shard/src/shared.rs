@@ -31,6 +31,10 @@ pub struct Shared {
     /// 0: any number.
     new_series_per_minute_max: u32,
     exemplars_max: AtomicU64,
+    /// How far behind the newest sample one may be that is out of order; 0: none may.
+    out_of_order_window_ms: AtomicI64,
+    /// Samples out of order that the shards hold.
+    out_of_order_samples: AtomicU64,
     /// The number of a minute, and below it the series that were created in it.
     created_in_minute: AtomicU64,
     ready: Vec<AtomicBool>,
@@ -55,6 +59,8 @@ impl Shared {
             series_max: AtomicU64::new(series_max),
             new_series_per_minute_max,
             exemplars_max: AtomicU64::new(EXEMPLARS_MAX),
+            out_of_order_window_ms: AtomicI64::new(0),
+            out_of_order_samples: AtomicU64::new(0),
             created_in_minute: AtomicU64::new(0),
             ready: std::iter::repeat_with(|| AtomicBool::new(false)).take(shards).collect(),
             held_back: AtomicBool::new(false),
@@ -69,7 +75,24 @@ impl Shared {
         let newest = self.head_max_time.load(Ordering::Relaxed);
         let behind = if newest == NO_TIME { i64::MIN } else { newest.saturating_sub(BEHIND_MS_MAX) };
         let min_time = behind.max(self.closed_before());
-        Window { min_time, max_time: wall_clock_ms.saturating_add(FUTURE_MS_MAX) }
+        let reach = self.out_of_order_window_ms.load(Ordering::Relaxed);
+        let out_of_order_from = (reach > 0 && newest != NO_TIME).then(|| newest.saturating_sub(reach));
+        Window { min_time, max_time: wall_clock_ms.saturating_add(FUTURE_MS_MAX), out_of_order_from }
+    }
+
+    /// Changes how far behind the newest sample one may be that is out of order, in milliseconds; 0: none may.
+    pub fn set_out_of_order_window(&self, window_ms: i64) {
+        self.out_of_order_window_ms.store(window_ms, Ordering::Relaxed);
+    }
+
+    /// Samples out of order that no block has yet.
+    pub fn out_of_order_samples(&self) -> u64 {
+        self.out_of_order_samples.load(Ordering::Acquire)
+    }
+
+    /// A shard has more or fewer of them.
+    pub(crate) fn change_out_of_order_samples(&self, before: u64, after: u64) {
+        self.out_of_order_samples.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
     }
 
     pub fn head_max_time(&self) -> Option<i64> {

@@ -47,6 +47,8 @@ pub struct Config {
     pub new_series_per_minute_max: u32,
     /// Exemplars that the whole process keeps.
     pub exemplars_max: u64,
+    /// How far behind the newest sample one may be that is out of order; 0: none may.
+    pub out_of_order_window_ms: i64,
     /// Whether what is beyond a bound on series is counted and not told to the sender.
     pub excess: Excess,
     pub decode_limits: DecodeLimits,
@@ -155,6 +157,7 @@ impl DataPlane {
         );
         let shared = Arc::new(Shared::new(directory.key, shards, config.series_max, config.new_series_per_minute_max));
         shared.set_exemplars_max(config.exemplars_max);
+        shared.set_out_of_order_window(config.out_of_order_window_ms);
         shared.hold_back();
         let (handle, mailboxes) = Handle::connect(shared);
         let mut this = Self {

@@ -18,6 +18,10 @@ pub struct ShardStats {
     /// By [`ExemplarRejection::ALL`].
     pub exemplars_rejected: [u64; ExemplarRejection::ALL.len()],
     pub exemplars: ExemplarCounts,
+    /// Those of the samples stored that came out of order; and what the shard holds of them now.
+    pub out_of_order_stored: u64,
+    pub histograms_out_of_order_stored: u64,
+    pub out_of_order_samples: u64,
     pub series_created: u64,
     /// By [`Rejection::ALL`].
     pub samples_rejected: [u64; Rejection::ALL.len()],

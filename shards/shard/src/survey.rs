@@ -453,7 +453,7 @@ impl FrameFile {
                 self.series += series.len() as u64;
                 see(Seen::Definitions { pairs, series });
             }
-            Contents::Samples { samples } => self.samples += samples,
+            Contents::Samples { samples } | Contents::OutOfOrder { samples } => self.samples += samples,
             Contents::Histograms { histograms } | Contents::OpenHistograms { histograms } => self.samples += histograms,
             Contents::Images { series, open_samples } => {
                 self.images += series.len() as u64;

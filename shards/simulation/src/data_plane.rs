@@ -25,6 +25,7 @@ use tsdb::{
     chunk_file::{ENTRY_BYTES_MAX, SeriesTag, check_entry, entry_bytes},
     head::ChunkAddress,
     limits::BEHIND_MS_MAX,
+    out_of_order::{self, Part},
     select::{self, SelectedChunk, TimeRange, Wanted},
 };
 
@@ -52,6 +53,8 @@ pub struct DataPlane {
     key: IdentityKey,
     clock: FastClock,
     series_per_piece: usize,
+    /// Of the store's times; 0: samples come in order or not at all.
+    out_of_order_window_ms: i64,
 }
 
 /// Stretches the workload's times.
@@ -92,6 +95,7 @@ impl DataPlane {
             key: IdentityKey::from_bytes(key[..].try_into().expect("as many bytes as a key has")),
             clock: FastClock { speed: *random.pick(&[1, 60, 120]) },
             series_per_piece: *random.pick(&[1, 5, 30, service::SERIES_PER_PIECE]),
+            out_of_order_window_ms: *random.pick(&[0, 0, 30, 6 * 60, 1_000_000]) * 60_000,
         }
     }
 }
@@ -102,14 +106,16 @@ impl System for DataPlane {
     fn promises(&self) -> Promises {
         Promises {
             retry_is_success: false,
-            in_order_only: true,
+            in_order_only: self.out_of_order_window_ms == 0,
+            contradictions_are_rejected: self.out_of_order_window_ms == 0,
             parts_are_atomic: true,
             visible_is_durable: true,
             past_bound_ms: BEHIND_MS_MAX / self.clock.speed,
             bounds: Bounds {
                 tasks: 80,
                 disk_operations_in_flight: 18,
-                files: 400,
+                // What comes out of order makes a block of each window that it reaches into.
+                files: if self.out_of_order_window_ms == 0 { 600 } else { 1200 },
                 disk_bytes: 256 << 20,
                 answer_ms: 60_000,
             },
@@ -118,6 +124,7 @@ impl System for DataPlane {
 
     async fn start(&self, process: &Process) -> Result<Started<Connection>, String> {
         let shared = Arc::new(Shared::new(self.key, self.shards, SERIES_MAX, 0));
+        shared.set_out_of_order_window(self.out_of_order_window_ms);
         shared.hold_back();
         let (handle, mailboxes) = Handle::connect(shared);
         let mut opening = Vec::new();
@@ -144,7 +151,9 @@ impl System for DataPlane {
             repairs.extend(opened.await.map_err(|_| "a shard's thread is gone".to_owned())??);
         }
         let runtime = process.new_thread();
-        let client = Connection { handle, service, runtime, disk: process.disk.clone(), clock: self.clock };
+        let takes_out_of_order = self.out_of_order_window_ms > 0;
+        let (disk, clock) = (process.disk.clone(), self.clock);
+        let client = Connection { handle, service, runtime, disk, clock, takes_out_of_order };
         Ok(Started { client, repairs })
     }
 
@@ -277,6 +286,7 @@ pub struct Connection {
     runtime: SimRuntime,
     disk: SimDisk,
     clock: FastClock,
+    takes_out_of_order: bool,
 }
 
 impl Connection {
@@ -288,7 +298,18 @@ impl Connection {
         TimeRange { min_time: self.clock.stored(selection.from), max_time: self.clock.stored(selection.to) }
     }
 
-    fn answer(&self, found: Found, damage: Vec<String>, provisional: bool) -> ReadAnswer {
+    /// Of equal times the first counts, where places may overlap.
+    fn in_order(&self, found: &mut Found) {
+        if self.takes_out_of_order {
+            for samples in found.values_mut() {
+                samples.sort_by_key(|(time, _)| *time);
+                samples.dedup_by_key(|(time, _)| *time);
+            }
+        }
+    }
+
+    fn answer(&self, mut found: Found, damage: Vec<String>, provisional: bool) -> ReadAnswer {
+        self.in_order(&mut found);
         let sample =
             |(time, bits)| Sample { time: Timestamp(self.clock.of_workload(time)), value: f64::from_bits(bits) };
         let series = found.into_iter().map(|(labels, samples)| (labels, samples.into_iter().map(sample).collect()));
@@ -332,6 +353,9 @@ impl Client for Connection {
         let (matchers, range) = (Self::matchers(selection), self.range(selection));
         let selected = self.handle.select(matchers.clone(), range, Wanted::Samples, SELECTION_BYTES_MAX);
         let selected = selected.await.map_err(|refusal| refusal.to_string())?;
+        let match_sets: Arc<[Vec<Matcher>]> = [matchers.to_vec()].into();
+        let out_of_order = self.handle.select_out_of_order(match_sets, range, Part::All, SELECTION_BYTES_MAX);
+        let out_of_order = out_of_order.await.map_err(|refusal| refusal.to_string())?;
         let stats = self.handle.stats().await.map_err(|refusal| refusal.to_string())?;
         let set = self.service.blocks.current();
         let mut found = BTreeMap::new();
@@ -350,6 +374,9 @@ impl Client for Connection {
                     found.entry(labels).or_default().extend(samples);
                 }
             }
+        }
+        for late in out_of_order {
+            found.entry(late.labels).or_default().extend(late.samples.into_iter().map(late_bits));
         }
         // A shard that can't write shows what it could not make durable, and says that it is in trouble.
         let provisional = stats.iter().any(|stats| stats.fenced || stats.stalled);
@@ -429,6 +456,13 @@ fn read_block(
         }
     }
     Ok(())
+}
+
+fn late_bits((time, value): (i64, out_of_order::Value)) -> (i64, u64) {
+    match value {
+        out_of_order::Value::Float(bits) => (time, bits),
+        out_of_order::Value::Histogram(histogram) => bits_of((time, Value::Histogram(histogram))),
+    }
 }
 
 /// A sample as the oracle knows it.

@@ -65,6 +65,8 @@ struct Series {
     shadow: i64,
     /// Times whose sample was deleted, with the moment since when it must not be seen.
     gone: BTreeMap<i64, u64>,
+    /// Bits of what a deletion was to take: they come back if what says so rots away.
+    buried: BTreeMap<i64, BTreeSet<u64>>,
 }
 
 #[derive(Default)]
@@ -234,7 +236,7 @@ impl Oracle {
             }
             let index = index as u32;
             let samples = seen.get(&index).copied().unwrap_or_default();
-            series.check_samples(samples, selection)?;
+            series.check_samples(samples, selection, &self.promises)?;
             series.check_gone(samples, began)?;
             if let Some((missing, why)) = series.missing(samples, selection, began).next() {
                 return Err(format!(
@@ -277,7 +279,15 @@ impl Oracle {
         self.moment += 1;
         for (index, series) in self.series.iter_mut().enumerate() {
             let samples = seen.get(&(index as u32)).map_or(&[][..], |samples| samples);
-            series.times = samples.iter().map(|sample| (sample.time.0, Entry::settled(*sample, self.moment))).collect();
+            let mut before = std::mem::take(&mut series.times);
+            let settled = samples.iter().map(|sample| (sample.time.0, Entry::settled(*sample, self.moment)));
+            series.times = settled.collect();
+            if !self.promises.contradictions_are_rejected {
+                for (time, entry) in &mut series.times {
+                    let others = before.remove(time).map(|entry| entry.candidates).unwrap_or_default();
+                    others.iter().for_each(|other| entry.add(other.bits, SETTLED));
+                }
+            }
         }
         Ok(lost)
     }
@@ -294,8 +304,14 @@ impl Oracle {
             for time in missing {
                 series.times.remove(&time);
             }
-            // What says that samples were deleted may have rotted away, or the samples: then they can be stored anew.
+            // What says that samples were deleted may have rotted away, or the samples: then they are back, or can be stored anew.
             series.gone.clear();
+            for sample in samples {
+                let bits = sample.value.to_bits();
+                if series.buried.get(&sample.time.0).is_some_and(|buried| buried.contains(&bits)) {
+                    series.times.entry(sample.time.0).or_default().add(bits, SETTLED);
+                }
+            }
         }
         // Half of a part may have rotted away.
         self.open.clear();
@@ -331,7 +347,8 @@ impl Oracle {
         let there = entry.and_then(|entry| entry.certain);
         let newer = series.times.range(sample.time.0 + 1..).any(|(_, entry)| entry.certain.is_some());
         match there {
-            Some(there) if there.bits != bits => Forecast::MustReject,
+            Some(there) if there.bits != bits && self.promises.contradictions_are_rejected => Forecast::MustReject,
+            Some(there) if there.bits != bits => Forecast::Open,
             Some(_) if self.promises.retry_is_success => Forecast::MustAccept,
             None if newer && !tried && sample.time.0 > series.shadow && self.promises.in_order_only => {
                 Forecast::MustReject
@@ -388,7 +405,7 @@ impl Oracle {
         let entry = series.times.entry(sample.time.0).or_default();
         let bits = sample.value.to_bits();
         match entry.certain {
-            Some(certain) if certain.bits != bits => Err(format!(
+            Some(certain) if certain.bits != bits && self.promises.contradictions_are_rejected => Err(format!(
                 "{} at {} was {} with bits {:016x}, and now {why} with {bits:016x}",
                 series.labels, sample.time.0, certain.why, certain.bits
             )),
@@ -449,7 +466,11 @@ impl Oracle {
             if samples.iter().any(may_be_deleted) {
                 continue;
             }
-            let there = |(index, sample): &&(u32, Sample)| seen.get(index).is_some_and(|have| contains(have, *sample));
+            let has = |have: &[Sample], sample: Sample| {
+                let is_there = |at: usize| !self.promises.contradictions_are_rejected || have[at] == sample;
+                have.binary_search_by_key(&sample.time, |have| have.time).is_ok_and(is_there)
+            };
+            let there = |(index, sample): &&(u32, Sample)| seen.get(index).is_some_and(|have| has(have, *sample));
             let count = samples.iter().filter(there).count();
             if count < *accepted {
                 return Err(format!("of a partial write {accepted} samples were accepted and {count} are there"));
@@ -475,11 +496,19 @@ impl Oracle {
 
 impl Series {
     fn new(labels: Labels, shard: usize) -> Self {
-        Self { labels, shard, times: BTreeMap::new(), deleted_at: 0, shadow: i64::MIN, gone: BTreeMap::new() }
+        Self {
+            labels,
+            shard,
+            times: BTreeMap::new(),
+            deleted_at: 0,
+            shadow: i64::MIN,
+            gone: BTreeMap::new(),
+            buried: BTreeMap::new(),
+        }
     }
 
     /// Order, uniqueness, origin and bits of what was read.
-    fn check_samples(&self, samples: &[Sample], selection: &Selection) -> Verdict {
+    fn check_samples(&self, samples: &[Sample], selection: &Selection, promises: &Promises) -> Verdict {
         let fault = |what: &str, sample: Sample| {
             Err(format!("{what}: {} at {} bits {:016x}", self.labels, sample.time.0, sample.value.to_bits()))
         };
@@ -494,7 +523,7 @@ impl Series {
             }
             let Some(entry) = self.times.get(&sample.time.0) else { return fault("invented sample", sample) };
             let bits = sample.value.to_bits();
-            if entry.certain.is_some_and(|certain| certain.bits != bits) {
+            if promises.contradictions_are_rejected && entry.certain.is_some_and(|certain| certain.bits != bits) {
                 return fault("other bits than were acknowledged", sample);
             }
             if !entry.candidates.iter().any(|candidate| candidate.bits == bits) {

@@ -118,6 +118,8 @@ pub struct Promises {
     pub retry_is_success: bool,
     /// A sample older than the series' newest is rejected.
     pub in_order_only: bool,
+    /// A sample that contradicts one that is there is rejected. Otherwise either may be read from then on.
+    pub contradictions_are_rejected: bool,
     /// A request's part for one shard is seen whole or not at all, by reads and after a crash.
     pub parts_are_atomic: bool,
     /// What a read has seen survives any crash.

@@ -139,6 +139,7 @@ impl System for Toy {
         Promises {
             retry_is_success: true,
             in_order_only: true,
+            contradictions_are_rejected: true,
             parts_are_atomic: true,
             visible_is_durable: true,
             past_bound_ms: i64::MAX,

@@ -14,6 +14,7 @@ use crate::{
     head::{HISTOGRAM_MARK, Head, SealedChunk},
     index::{PairError, PairRef},
     limits::{FIRST_CHUNK_SAMPLES_MIN, LABELS_PER_SERIES_MAX, SAMPLES_PER_CHUNK, ShareLimit, WINDOW_MS},
+    out_of_order::Value,
     wal::LogBatch,
 };
 
@@ -22,6 +23,8 @@ use crate::{
 pub struct Window {
     pub min_time: i64,
     pub max_time: i64,
+    /// From here on samples are taken that are not in order, or are before `min_time`; `None`: none are.
+    pub out_of_order_from: Option<i64>,
 }
 
 /// Which entries of a batch are meant.
@@ -58,6 +61,8 @@ pub enum Rejection {
     TooFarInFuture,
     /// Behind the series' newest sample.
     OutOfOrder,
+    /// Before the window for samples out of order.
+    TooOld,
     /// The series has another value at this time.
     Duplicate,
     /// A histogram that says nothing sensible, or too much.
@@ -85,10 +90,11 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::OutOfBounds,
         Self::TooFarInFuture,
         Self::OutOfOrder,
+        Self::TooOld,
         Self::Duplicate,
         Self::Histogram,
         Self::NoMetricName,
@@ -111,6 +117,7 @@ impl Rejection {
             Self::OutOfBounds => "out_of_bounds",
             Self::TooFarInFuture => "too_far_in_future",
             Self::OutOfOrder => "out_of_order",
+            Self::TooOld => "too_old",
             Self::Duplicate => "duplicate_timestamp",
             Self::Histogram => "invalid_histogram",
             Self::NoMetricName => "no_metric_name",
@@ -134,6 +141,7 @@ impl Rejection {
             Self::OutOfBounds => "out of bounds",
             Self::TooFarInFuture => "out of bounds: more than 10m ahead of the server's clock",
             Self::OutOfOrder => "out of order sample",
+            Self::TooOld => "too old sample",
             Self::Duplicate => "duplicate sample for timestamp",
             Self::Histogram => "invalid native histogram",
             Self::NoMetricName => "the series has no metric name",
@@ -160,7 +168,15 @@ impl Rejection {
 
     /// Whether the whole series, not one of its samples, was refused.
     pub fn is_of_series(self) -> bool {
-        !matches!(self, Self::OutOfBounds | Self::TooFarInFuture | Self::OutOfOrder | Self::Duplicate | Self::Histogram)
+        !matches!(
+            self,
+            Self::OutOfBounds
+                | Self::TooFarInFuture
+                | Self::OutOfOrder
+                | Self::TooOld
+                | Self::Duplicate
+                | Self::Histogram
+        )
     }
 }
 
@@ -182,9 +198,12 @@ pub struct AppendOutcome {
     pub stored: u64,
     /// Float samples that were there already, bit for bit: a retry, and a success.
     pub repeated: u64,
+    /// Those of the stored that came out of order.
+    pub out_of_order: u64,
     /// The same of histograms.
     pub histograms_stored: u64,
     pub histograms_repeated: u64,
+    pub histograms_out_of_order: u64,
     /// The same of exemplars.
     pub exemplars_stored: u64,
     pub exemplars_repeated: u64,
@@ -211,8 +230,10 @@ impl AppendOutcome {
     pub fn merge(&mut self, other: &Self) {
         self.stored += other.stored;
         self.repeated += other.repeated;
+        self.out_of_order += other.out_of_order;
         self.histograms_stored += other.histograms_stored;
         self.histograms_repeated += other.histograms_repeated;
+        self.histograms_out_of_order += other.histograms_out_of_order;
         self.exemplars_stored += other.exemplars_stored;
         self.exemplars_repeated += other.exemplars_repeated;
         self.exemplars_rejected.iter_mut().zip(other.exemplars_rejected).for_each(|(sum, count)| *sum += count);
@@ -328,6 +349,23 @@ impl Appender<'_> {
                 self.outcome.histograms_stored += 1;
             }
             Ok(None) => self.outcome.histograms_repeated += 1,
+            Err(reason) => self.append_histogram_out_of_order(at, sample, reason),
+        }
+    }
+
+    #[cold]
+    fn append_histogram_out_of_order(&mut self, at: u32, sample: &HistogramSample, reason: Rejection) {
+        let HistogramSample { entry, time, histogram } = sample;
+        let series = self.columns.series[*entry as usize];
+        let kept = histogram.check().map_err(|_| Rejection::Histogram).and_then(|()| {
+            self.keep_out_of_order(&series, *time, || Value::Histogram(Box::new(histogram.clone())), reason)
+        });
+        match kept {
+            Ok(true) => {
+                self.outcome.histograms_stored += 1;
+                self.outcome.histograms_out_of_order += 1;
+            }
+            Ok(false) => self.outcome.histograms_repeated += 1,
             Err(reason) => {
                 self.outcome.reject(Offender { entry: *entry, sample: at, is_histogram: true, reason }, 1);
             }
@@ -384,11 +422,49 @@ impl Appender<'_> {
                     self.outcome.stored += 1;
                 }
                 Ok(false) => self.outcome.repeated += 1,
-                Err(reason) => {
-                    let offender = Offender { entry: number, sample: sample as u32, is_histogram: false, reason };
-                    self.outcome.reject(offender, 1);
-                }
+                Err(reason) => self.append_out_of_order(number, &entry, sample, reason),
             }
+        }
+    }
+
+    /// A sample that the head refuses may be one that an operator wants all the same.
+    #[cold]
+    fn append_out_of_order(&mut self, number: u32, entry: &SeriesEntry, sample: usize, reason: Rejection) {
+        let (time, value) = (self.columns.times[sample], self.columns.values[sample]);
+        match self.keep_out_of_order(entry, time, || Value::Float(value), reason) {
+            Ok(true) => {
+                self.outcome.stored += 1;
+                self.outcome.out_of_order += 1;
+            }
+            Ok(false) => self.outcome.repeated += 1,
+            Err(reason) => {
+                let offender = Offender { entry: number, sample: sample as u32, is_histogram: false, reason };
+                self.outcome.reject(offender, 1);
+            }
+        }
+    }
+
+    /// `Ok(false)`: it was there already.
+    fn keep_out_of_order(
+        &mut self,
+        entry: &SeriesEntry,
+        time: i64,
+        value: impl FnOnce() -> Value,
+        reason: Rejection,
+    ) -> Result<bool, Rejection> {
+        let line_of = |series: SeriesRef| self.head.lines.get(series.index());
+        let is_newest = || self.head.find(entry.id).is_some_and(|series| line_of(series).time == time);
+        match (self.window.out_of_order_from, reason) {
+            (None, _) => Err(reason),
+            // Both are there to be seen, and neither is late.
+            (_, Rejection::Duplicate) if is_newest() => Err(reason),
+            (Some(from), Rejection::OutOfBounds | Rejection::OutOfOrder | Rejection::Duplicate) => {
+                if time < from {
+                    return Err(Rejection::TooOld);
+                }
+                self.head.append_out_of_order(self.batch, entry, (time, value()), self.quota, self.log)
+            }
+            _ => Err(reason),
         }
     }
 
@@ -397,9 +473,14 @@ impl Appender<'_> {
         if let Some(series) = self.head.find(entry.id) {
             return Some(series);
         }
-        let created =
-            self.check_samples(entry).and_then(|()| self.head.create_series(self.batch, entry, self.quota, self.log));
-        match created {
+        if let Err(reason) = self.check_samples(entry) {
+            entry.samples().for_each(|sample| {
+                let of_sample = self.window.check(self.columns.times[sample]).err().unwrap_or(reason);
+                self.append_out_of_order(number, entry, sample, of_sample);
+            });
+            return None;
+        }
+        match self.head.create_series(self.batch, entry, self.quota, self.log) {
             Ok(series) => {
                 self.outcome.series_created += 1;
                 Some(series)
@@ -479,6 +560,9 @@ impl Head {
     /// searched: what is older was acknowledged long ago.
     #[cold]
     fn check_known(&self, series: SeriesRef, time: i64, value: u64) -> Result<bool, Rejection> {
+        if self.deleted.of(series).is_some_and(|deleted| deleted.contains(time)) {
+            return Err(Rejection::OutOfOrder);
+        }
         let mut chunk = Vec::new();
         self.open_chunk(series, &mut chunk);
         let (mut times, mut values) = (Vec::new(), Vec::new());
@@ -602,7 +686,7 @@ impl Head {
         Ok(series)
     }
 
-    fn check_shares(&self, labels: &[(&str, &str)]) -> Result<(), Rejection> {
+    pub(crate) fn check_shares(&self, labels: &[(&str, &str)]) -> Result<(), Rejection> {
         for ShareLimit { label, series_max } in &self.limits.shares {
             let Some((name, value)) = labels.iter().find(|(name, _)| name == label) else { continue };
             let pair = self.index.pairs.find(name, value);

@@ -291,12 +291,7 @@ impl Head {
     ) -> Result<bool, ExemplarRejection> {
         let index = &self.index;
         let labels = || match series {
-            LoggedSeries::InHead(series) => Labels::from_sorted(
-                index
-                    .labels
-                    .pairs(*series)
-                    .map(|pair| Label { name: index.pairs.name_of(pair), value: index.pairs.value_of(pair) }),
-            ),
+            LoggedSeries::InHead(series) => index.labels_of(*series),
             LoggedSeries::Labels(labels) => labels.clone(),
             LoggedSeries::Again(_) => unreachable!("a record's reader has resolved it"),
         };

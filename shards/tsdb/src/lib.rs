@@ -11,6 +11,7 @@ pub mod exemplars;
 pub mod head;
 pub mod index;
 pub mod limits;
+pub mod out_of_order;
 pub mod prometheus_wal;
 pub mod segmented;
 pub mod select;

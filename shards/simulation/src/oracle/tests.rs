@@ -9,6 +9,7 @@ use crate::{
 const PROMISES: Promises = Promises {
     retry_is_success: true,
     in_order_only: true,
+    contradictions_are_rejected: true,
     parts_are_atomic: true,
     visible_is_durable: true,
     past_bound_ms: 3_600_000,

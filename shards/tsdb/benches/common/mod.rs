@@ -14,7 +14,7 @@ pub(crate) const BATCH: usize = 2_000;
 pub(crate) const START: i64 = 1_700_000_000_000;
 /// Between two samples of a series.
 pub(crate) const STEP: i64 = 10_000;
-const OPEN: Window = Window { min_time: i64::MIN, max_time: i64::MAX };
+const OPEN: Window = Window { min_time: i64::MIN, max_time: i64::MAX, out_of_order_from: None };
 
 /// Sizes to measure: real ones under `cargo bench`, tiny ones when a test only wants to know that the bench works.
 pub(crate) fn sizes(real: &[usize]) -> Vec<usize> {

@@ -9,7 +9,7 @@ mod sealed;
 mod truncate;
 
 use codec::decimal::Transcoder;
-use model::{IdentityKey, SeriesId};
+use model::{IdentityKey, Label, Labels, SeriesId};
 
 pub(crate) use bit_chain::{BitChain, ChainSink};
 pub(crate) use deleted::{Deleted, put_deletion, take_deletions};
@@ -28,6 +28,7 @@ use crate::{
     exemplars::Exemplars,
     index::{IdentityTable, LabelsView, PairRef, Pairs, PostingsTable, SeriesLabels},
     limits::Limits,
+    out_of_order::OutOfOrder,
     segmented::Pages,
     wal::SampleColumns,
 };
@@ -46,6 +47,7 @@ pub struct Head {
     pub(crate) deleted: Deleted,
     pub(crate) histograms: Histograms,
     pub(crate) exemplars: Exemplars,
+    pub(crate) out_of_order: OutOfOrder,
     pub(crate) extent: ExtentBuilder,
     pub(crate) index: Index,
     pub(crate) max_time: Option<i64>,
@@ -77,6 +79,13 @@ pub(crate) struct Index {
     pub(crate) last_created: Vec<PairRef>,
 }
 
+impl Index {
+    pub(crate) fn labels_of(&self, series: SeriesRef) -> Labels {
+        let label = |pair| Label { name: self.pairs.name_of(pair), value: self.pairs.value_of(pair) };
+        Labels::from_sorted(self.labels.pairs(series).map(label))
+    }
+}
+
 /// Bytes of heap by part; what the operator's memory per series is made of.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeapBytes {
@@ -88,6 +97,7 @@ pub struct HeapBytes {
     pub postings: usize,
     pub series_labels: usize,
     pub exemplars: usize,
+    pub out_of_order: usize,
 }
 
 impl HeapBytes {
@@ -100,6 +110,7 @@ impl HeapBytes {
             + self.postings
             + self.series_labels
             + self.exemplars
+            + self.out_of_order
     }
 }
 
@@ -116,6 +127,7 @@ impl Head {
             deleted: Deleted::default(),
             histograms: Histograms::default(),
             exemplars: Exemplars::default(),
+            out_of_order: OutOfOrder::default(),
             extent: ExtentBuilder::new(first_chunk_file),
             index: Index {
                 pairs: Pairs::new(key),
@@ -174,6 +186,7 @@ impl Head {
             postings: self.index.postings.heap_bytes(),
             series_labels: self.index.labels.heap_bytes(),
             exemplars: self.exemplars.heap_bytes(),
+            out_of_order: self.out_of_order.heap_bytes(),
         }
     }
 

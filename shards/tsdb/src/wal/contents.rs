@@ -10,6 +10,7 @@ use crate::{
     checkpoint::{CheckpointEnd, check_images},
     exemplars::check_exemplars,
     head::{Departures, SealedChunk, check_histograms, take_deletions},
+    out_of_order::check_out_of_order,
 };
 
 /// What stands in a record.
@@ -26,6 +27,7 @@ pub enum Contents {
     Histograms { histograms: u64 },
     OpenHistograms { histograms: u64 },
     Exemplars { exemplars: u64 },
+    OutOfOrder { samples: u64 },
 }
 
 impl Record<'_> {
@@ -65,6 +67,9 @@ impl Record<'_> {
             Self::Exemplars(body) => check_exemplars(body)
                 .map(|exemplars| Contents::Exemplars { exemplars })
                 .ok_or(RecordError::Malformed("exemplars")),
+            Self::OutOfOrder(body) => check_out_of_order(body)
+                .map(|samples| Contents::OutOfOrder { samples })
+                .ok_or(RecordError::Malformed("samples out of order")),
         }
     }
 }

@@ -18,7 +18,7 @@ pub use frame::{
 pub use record::{LogBatch, Record, RecordError, Records, generation_of};
 pub(crate) use record::{
     put_bytes, put_checkpoint_end, put_definitions_of, put_deletions, put_exemplars, put_generation, put_images,
-    put_open_histograms, take_text, take_u32,
+    put_open_histograms, put_out_of_order, take_text, take_u32,
 };
 pub use replay::Replayed;
 pub(crate) use replay::SampleColumns;

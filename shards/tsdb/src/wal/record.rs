@@ -13,6 +13,7 @@ use crate::{
     exemplars::{Exemplar, LoggedSeries, put_exemplar},
     head::{Departures, put_deletion, put_histogram},
     index::{PairRef, Pairs},
+    out_of_order::OutOfOrderLog,
     select::TimeRange,
 };
 
@@ -27,6 +28,7 @@ const KIND_DELETIONS: u8 = 8;
 const KIND_HISTOGRAMS: u8 = 9;
 const KIND_OPEN_HISTOGRAMS: u8 = 10;
 const KIND_EXEMPLARS: u8 = 11;
+const KIND_OUT_OF_ORDER: u8 = 12;
 const RECORD_HEADER_BYTES: usize = 5;
 
 /// Collects what one commit makes durable.
@@ -44,6 +46,8 @@ pub struct LogBatch {
     histograms: Vec<u8>,
     /// Encoded.
     exemplars: Vec<u8>,
+    /// Samples out of order, and what becomes of them, in a numbering of their own.
+    out_of_order: OutOfOrderLog,
     /// Encoded. They name times, so where they stand among the samples does not matter.
     deletions: Vec<u8>,
 }
@@ -81,11 +85,17 @@ impl LogBatch {
             + self.deletions.len()
             + self.histograms.len()
             + self.exemplars.len()
+            + self.out_of_order.len()
     }
 
     fn has_nothing_new(&self) -> bool {
         let encoded = [&self.deletions, &self.histograms, &self.exemplars];
-        self.series.is_empty() && self.definitions.is_empty() && encoded.iter().all(|records| records.is_empty())
+        let has_no_samples = self.series.is_empty() && self.out_of_order.is_empty();
+        has_no_samples && self.definitions.is_empty() && encoded.iter().all(|records| records.is_empty())
+    }
+
+    pub(crate) fn out_of_order(&mut self) -> &mut OutOfOrderLog {
+        &mut self.out_of_order
     }
 
     /// Makes room for the samples of another request.
@@ -174,6 +184,7 @@ impl LogBatch {
         if !self.exemplars.is_empty() {
             put_record(payload, KIND_EXEMPLARS, |payload| payload.append(&mut self.exemplars));
         }
+        self.out_of_order.put_record(payload);
         if !self.deletions.is_empty() {
             put_record(payload, KIND_DELETIONS, |payload| payload.append(&mut self.deletions));
         }
@@ -298,6 +309,11 @@ pub(crate) fn put_exemplars(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8
     put_record(payload, KIND_EXEMPLARS, body);
 }
 
+/// Appends a record of samples out of order.
+pub(crate) fn put_out_of_order(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    put_record(payload, KIND_OUT_OF_ORDER, body);
+}
+
 /// Appends the record that makes a checkpoint whole.
 pub(crate) fn put_checkpoint_end(payload: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     put_record(payload, KIND_CHECKPOINT_END, body);
@@ -330,6 +346,7 @@ pub enum Record<'a> {
     Histograms(&'a [u8]),
     OpenHistograms(&'a [u8]),
     Exemplars(&'a [u8]),
+    OutOfOrder(&'a [u8]),
 }
 
 impl Record<'_> {
@@ -418,6 +435,7 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Result<Record<'a>, RecordError> {
         KIND_HISTOGRAMS => Ok(Record::Histograms(body)),
         KIND_OPEN_HISTOGRAMS => Ok(Record::OpenHistograms(body)),
         KIND_EXEMPLARS => Ok(Record::Exemplars(body)),
+        KIND_OUT_OF_ORDER => Ok(Record::OutOfOrder(body)),
         other => Err(RecordError::Kind(other)),
     }
 }

@@ -35,7 +35,7 @@ impl Replayed {
 }
 
 /// A replayed sample was checked when it came in.
-const EVERYTHING: Window = Window { min_time: i64::MIN, max_time: i64::MAX };
+const EVERYTHING: Window = Window { min_time: i64::MIN, max_time: i64::MAX, out_of_order_from: None };
 
 /// Columns of a samples record, reused from record to record.
 #[derive(Default)]
@@ -99,6 +99,9 @@ impl Head {
                 .ok_or(RecordError::Malformed("open chunks of histograms")),
             Record::Exemplars(body) => {
                 self.replay_exemplars(body).map(|()| Replayed::default()).ok_or(RecordError::Malformed("exemplars"))
+            }
+            Record::OutOfOrder(body) => {
+                self.replay_out_of_order(body).ok_or(RecordError::Malformed("samples out of order"))
             }
         }
     }

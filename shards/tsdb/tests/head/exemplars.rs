@@ -70,7 +70,7 @@ fn batch_of(given: &[Given]) -> OwnedBatch {
     batch
 }
 
-const OPEN: Window = Window { min_time: i64::MIN, max_time: START + 1_000_000 };
+const OPEN: Window = Window { min_time: i64::MIN, max_time: START + 1_000_000, out_of_order_from: None };
 
 fn new_head(max: usize) -> Head {
     let mut head = Head::new(key(), Limits::default(), 0);

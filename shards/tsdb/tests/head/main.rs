@@ -3,6 +3,7 @@
 
 mod bench;
 mod exemplars;
+mod out_of_order;
 mod truncation;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ impl SeriesQuota for Quota {
     }
 }
 
-const OPEN: Window = Window { min_time: i64::MIN, max_time: i64::MAX };
+const OPEN: Window = Window { min_time: i64::MIN, max_time: i64::MAX, out_of_order_from: None };
 const ALL_TIME: TimeRange = TimeRange { min_time: i64::MIN, max_time: i64::MAX };
 const START: i64 = 1_700_000_000_000;
 
@@ -296,7 +297,7 @@ fn a_checkpoint_after_a_loss_keeps_the_rest() {
 #[test]
 fn the_window_and_the_quota_are_kept() {
     let mut head = Head::new(key(), Limits::default(), 0);
-    let window = Window { min_time: START, max_time: START + 100 };
+    let window = Window { min_time: START, max_time: START + 100, out_of_order_from: None };
     let mut batch = OwnedBatch::default();
     for (name, time) in [(b"a", START - 1), (b"b", START + 101), (b"c", START), (b"d", START + 100)] {
         batch.push(&key(), [(&b"__name__"[..], &name[..])], [(time, 1)]);
