@@ -9,13 +9,12 @@
 //!
 //! All arithmetic wraps, so any integers in any order can be held.
 
+use super::unpack::{GROUP, Kernel};
 use crate::{
     gorilla::Damage,
     varint::{self, VarintError},
 };
 
-/// Differences in a group: an odd one (a reset, a missed scrape) widens its group alone.
-const GROUP: usize = 32;
 /// Widest differences that lie in eight bytes, whatever bit they begin at.
 const WIDTH_OF_ONE_WORD: u32 = 57;
 /// Bytes of the longest group, and of the load that begins in its last one.
@@ -64,30 +63,11 @@ fn encode_group(differences: &[i64], out: &mut Vec<u8>) {
     out.truncate(start + bit.div_ceil(8));
 }
 
-/// An integer as the caller's column has it.
-pub(super) trait Integer: Copy {
-    fn from_bits(bits: u64) -> Self;
-}
-
-impl Integer for i64 {
-    #[inline(always)]
-    fn from_bits(bits: u64) -> Self {
-        bits as Self
-    }
-}
-
-impl Integer for u64 {
-    #[inline(always)]
-    fn from_bits(bits: u64) -> Self {
-        bits
-    }
-}
-
 /// Takes a column off the front of `rest` and fills `integers` with it. On damage `rest` begins where it was noticed.
-pub(super) fn decode<I: Integer>(rest: &mut &[u8], integers: &mut [I]) -> Result<(), Damage> {
+pub(super) fn decode(kernel: Kernel, rest: &mut &[u8], integers: &mut [u64]) -> Result<(), Damage> {
     let Some((first, others)) = integers.split_first_mut() else { return Ok(()) };
     let mut last = take_integer(rest)?;
-    *first = I::from_bits(last);
+    *first = last;
     for group in others.chunks_mut(GROUP) {
         let base = take_integer(rest)?;
         let (&width, packed) = rest.split_first().ok_or(Damage::Truncated)?;
@@ -96,8 +76,8 @@ pub(super) fn decode<I: Integer>(rest: &mut &[u8], integers: &mut [I]) -> Result
             return Err(Damage::Width);
         }
         let length = (group.len() * width as usize).div_ceil(8);
-        let (packed, behind) = packed.split_at_checked(length).ok_or(Damage::Truncated)?;
-        last = unpack(packed, width, base, last, group);
+        let behind = packed.get(length..).ok_or(Damage::Truncated)?;
+        last = kernel.unpack(packed, width, base, last, group);
         *rest = behind;
     }
     Ok(())
@@ -108,33 +88,4 @@ fn take_integer(rest: &mut &[u8]) -> Result<u64, Damage> {
         VarintError::Truncated => Damage::Truncated,
         VarintError::Overflow => Damage::Integer,
     })
-}
-
-/// Fills a group; returns its last integer.
-fn unpack<I: Integer>(packed: &[u8], width: u32, base: u64, last: u64, group: &mut [I]) -> u64 {
-    let mut sum = last;
-    if width == 0 {
-        for integer in group {
-            sum = sum.wrapping_add(base);
-            *integer = I::from_bits(sum);
-        }
-        return sum;
-    }
-    // So that each load finds eight bytes.
-    let mut bytes = [0; GROUP_BYTES_MAX];
-    bytes[..packed.len()].copy_from_slice(packed);
-    let mask = u64::MAX >> (u64::BITS - width);
-    let load = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    let mut bit = 0;
-    for integer in group {
-        let (at, shift) = (bit / 8, bit as u32 % 8);
-        let mut difference = load(at) >> shift;
-        if width > WIDTH_OF_ONE_WORD && shift > 0 {
-            difference |= u64::from(bytes[at + 8]) << (u64::BITS - shift);
-        }
-        sum = sum.wrapping_add(base).wrapping_add(difference & mask);
-        *integer = I::from_bits(sum);
-        bit += width as usize;
-    }
-    sum
 }

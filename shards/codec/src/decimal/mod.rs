@@ -16,7 +16,9 @@ mod column;
 mod scale;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
+use self::unpack::Kernel;
 use crate::gorilla::{self, ChunkError, Damage};
 
 /// Number of this encoding: far from Prometheus', which count up from 1. No block has it.
@@ -73,6 +75,10 @@ fn encode_into(times: &[i64], values: &[u64], integers: &mut Vec<i64>, chunk: &m
 
 /// Decodes a chunk and appends its samples; returns how many. On an error the vectors stay as they were.
 pub fn decode_into(chunk: &[u8], times: &mut Vec<i64>, values: &mut Vec<u64>) -> Result<usize, ChunkError> {
+    decode_with(Kernel::best(), chunk, times, values)
+}
+
+fn decode_with(kernel: Kernel, chunk: &[u8], times: &mut Vec<i64>, values: &mut Vec<u64>) -> Result<usize, ChunkError> {
     let error = |rest: &[u8], what| ChunkError { offset_bits: (chunk.len() - rest.len()) * 8, what };
     let Some((&[high, low, decimals], mut rest)) = chunk.split_first_chunk::<HEADER_BYTES>() else {
         return Err(error(chunk, Damage::Short));
@@ -88,8 +94,8 @@ pub fn decode_into(chunk: &[u8], times: &mut Vec<i64>, values: &mut Vec<u64>) ->
     let (times_start, values_start) = (times.len(), values.len());
     times.resize(times_start + count, 0);
     values.resize(values_start + count, 0);
-    let columns = column::decode(&mut rest, &mut times[times_start..])
-        .and_then(|()| column::decode(&mut rest, &mut values[values_start..]));
+    let columns = column::decode(kernel, &mut rest, as_words(&mut times[times_start..]))
+        .and_then(|()| column::decode(kernel, &mut rest, &mut values[values_start..]));
     if let Err(what) = columns {
         times.truncate(times_start);
         values.truncate(values_start);
@@ -97,4 +103,9 @@ pub fn decode_into(chunk: &[u8], times: &mut Vec<i64>, values: &mut Vec<u64>) ->
     }
     scale::to_doubles(&mut values[values_start..], decimals);
     Ok(count)
+}
+
+fn as_words(times: &mut [i64]) -> &mut [u64] {
+    // SAFETY: both types have the same size and alignment, and any bits are a value of either.
+    unsafe { std::slice::from_raw_parts_mut(times.as_mut_ptr().cast(), times.len()) }
 }

@@ -3,15 +3,33 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
+/// By all kernels, which must agree.
 fn decoded(chunk: &[u8]) -> Result<(Vec<i64>, Vec<u64>), ChunkError> {
-    let (mut times, mut values) = (vec![7], vec![8]);
-    let result = decode_into(chunk, &mut times, &mut values);
-    assert_eq!((times[0], values[0]), (7, 8), "what was there stays");
-    match result {
-        Ok(count) => assert_eq!((times.len(), values.len()), (count + 1, count + 1)),
-        Err(_) => assert_eq!((times.len(), values.len()), (1, 1)),
-    }
-    result.map(|_| (times.split_off(1), values.split_off(1)))
+    let mut all = Kernel::all().into_iter().map(|kernel| {
+        let (mut times, mut values) = (vec![7], vec![8]);
+        let result = decode_with(kernel, chunk, &mut times, &mut values);
+        assert_eq!((times[0], values[0]), (7, 8), "what was there stays");
+        match result {
+            Ok(count) => assert_eq!((times.len(), values.len()), (count + 1, count + 1)),
+            Err(_) => assert_eq!((times.len(), values.len()), (1, 1)),
+        }
+        result.map(|_| (times.split_off(1), values.split_off(1)))
+    });
+    let scalar = all.next().expect("the scalar one");
+    all.for_each(|other| assert_eq!(other, scalar));
+    scalar
+}
+
+/// Takes a column by all kernels, which must agree; returns what is behind it.
+fn column_of(bytes: &[u8], count: usize) -> (Vec<i64>, Vec<u8>) {
+    let mut all = Kernel::all().into_iter().map(|kernel| {
+        let (mut rest, mut integers) = (bytes, vec![0; count]);
+        assert_eq!(column::decode(kernel, &mut rest, &mut integers), Ok(()));
+        (integers.into_iter().map(|integer| integer as i64).collect(), rest.to_vec())
+    });
+    let scalar = all.next().expect("the scalar one");
+    all.for_each(|other| assert_eq!(other, scalar));
+    scalar
 }
 
 fn bits(values: &[f64]) -> Vec<u64> {
@@ -104,6 +122,29 @@ fn naive_column(integers: &[i64]) -> Vec<u8> {
     out
 }
 
+/// Goal: kernels agree for every width and every length of a group, at the end of the bytes and before others.
+#[test]
+fn kernels_agree_for_all_widths_and_lengths() {
+    let word = |at: usize| (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) as u8;
+    for width in 0..=64 {
+        for length in 0..=unpack::GROUP {
+            let bytes: Vec<u8> = (0..(length * width as usize).div_ceil(8) + 70).map(word).collect();
+            for behind in [0, 1, 7, 70] {
+                let packed = &bytes[..bytes.len() - 70 + behind];
+                let unpacked = Kernel::all().into_iter().map(|kernel| {
+                    let mut group = vec![0; length];
+                    (kernel.unpack(packed, width, 0xfedc_ba98_7654_3210, 77, &mut group), group)
+                });
+                let unpacked: Vec<_> = unpacked.collect();
+                assert!(
+                    unpacked.iter().all(|one| *one == unpacked[0]),
+                    "width {width}, length {length}, {behind} behind"
+                );
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn columns_are_as_described_and_survive(integers in vec(any_integer(), 0..200), behind in vec(any::<u8>(), 0..20)) {
@@ -112,10 +153,7 @@ proptest! {
         prop_assert_eq!(&bytes, &naive_column(&integers));
         prop_assert!(bytes.len() >= column::bytes_min(integers.len()));
         bytes.extend_from_slice(&behind);
-        let (mut rest, mut again) = (&bytes[..], vec![0i64; integers.len()]);
-        prop_assert_eq!(column::decode(&mut rest, &mut again), Ok(()));
-        prop_assert_eq!(again, integers);
-        prop_assert_eq!(rest, &behind);
+        prop_assert_eq!(column_of(&bytes, integers.len()), (integers, behind));
     }
 
     #[test]
@@ -125,9 +163,7 @@ proptest! {
         let integers: Vec<i64> = rests.iter().map(|rest| { sum = sum.wrapping_add((rest & mask) as i64); sum }).collect();
         let mut bytes = Vec::new();
         column::encode(&integers, &mut bytes);
-        let mut again = vec![0i64; integers.len()];
-        prop_assert_eq!(column::decode(&mut &bytes[..], &mut again), Ok(()));
-        prop_assert_eq!(again, integers);
+        prop_assert_eq!(column_of(&bytes, integers.len()), (integers, vec![]));
     }
 
     #[test]
