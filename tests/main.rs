@@ -9,6 +9,7 @@ mod guide;
 mod harness;
 mod histograms;
 mod import;
+mod log_directories;
 mod out_of_order;
 mod peers;
 mod resharding;

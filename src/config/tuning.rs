@@ -6,6 +6,8 @@
 //! shard_cpus = [1, 2]       # one for each shard
 //! control_cpus = [0]
 //! backend = "auto"          # portable, today; or "glommio" (io_uring; falls back to portable where it can't run)
+//! wal_directory = "/mnt/a"         # logs go there instead of into the data directory
+//! second_wal_directory = "/mnt/b"  # a write goes there that the first has refused
 //! ```
 //!
 //! Files are for ever: the version is required, and a key that is not known is refused instead of guessed.
@@ -20,7 +22,7 @@ use std::{
 
 use model::METRIC_NAME;
 use runtime::placement::{Placement, Topology};
-use shard::{Backend, ShardConfig, directory::DataDirectory, ingest::Excess};
+use shard::{Backend, ShardConfig, directory::DataDirectory, ingest::Excess, names::LogDirectories};
 use toml::de::{DeTable, DeValue};
 use tsdb::limits::ShareLimit;
 use wire::remote_write::DecodeLimits;
@@ -35,7 +37,8 @@ use super::{
 };
 
 const VERSION: i64 = 1;
-const KEYS: [&str; 5] = ["version", "shards", "shard_cpus", "control_cpus", "backend"];
+const KEYS: [&str; 7] =
+    ["version", "shards", "shard_cpus", "control_cpus", "backend", "wal_directory", "second_wal_directory"];
 /// Threads of the control plane, whatever the machine: its work is waiting, and queries have threads of their own.
 const CONTROL_THREADS_MAX: usize = 16;
 const SHARDS_MAX: i64 = 256;
@@ -71,6 +74,8 @@ struct File {
     shard_cpus: Option<Vec<usize>>,
     control_cpus: Option<Vec<usize>>,
     backend: Option<Backend>,
+    wal_directory: Option<PathBuf>,
+    second_wal_directory: Option<PathBuf>,
 }
 
 pub(crate) fn load(flags: &ServeFlags) -> Result<Tuning, TuningError> {
@@ -92,6 +97,7 @@ pub(crate) fn load(flags: &ServeFlags) -> Result<Tuning, TuningError> {
     decode_limits.labels_per_series_max = decode_limits.labels_per_series_max.max(flags.series_labels_max);
     let data_plane = shard::Config {
         directory: flags.storage_path.clone(),
+        logs: LogDirectories { first: file.wal_directory, second: file.second_wal_directory, former: Vec::new() },
         placement,
         backend: file.backend.unwrap_or_default(),
         ingest_listen: None,
@@ -156,6 +162,10 @@ fn parse(text: &str) -> Result<File, Fault> {
                 let backend = backend(value).ok_or_else(|| wrong("\"auto\", \"glommio\" or \"portable\""))?;
                 file.backend = Some(backend);
             }
+            "wal_directory" => file.wal_directory = Some(directory(value).ok_or_else(|| wrong("a path"))?),
+            "second_wal_directory" => {
+                file.second_wal_directory = Some(directory(value).ok_or_else(|| wrong("a path"))?);
+            }
             other => return Err(fault(format!("unknown key `{other}`{}", nearest::hint(other, KEYS)))),
         }
     }
@@ -186,6 +196,10 @@ fn integer(value: &DeValue<'_>) -> Option<i64> {
 fn cpus(value: &DeValue<'_>) -> Option<Vec<usize>> {
     let list = value.as_array()?.iter().map(|cpu| usize::try_from(integer(cpu.get_ref())?).ok());
     list.collect::<Option<Vec<_>>>().filter(|list| !list.is_empty())
+}
+
+fn directory(value: &DeValue<'_>) -> Option<PathBuf> {
+    value.as_str().filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 fn backend(value: &DeValue<'_>) -> Option<Backend> {
@@ -256,8 +270,11 @@ mod tests {
 
     #[test]
     fn a_file_is_read() {
-        let text = "version = 1\nshards = 2\nshard_cpus = [1, 2]\ncontrol_cpus = [0]\nbackend = \"portable\"\n";
+        let text = "version = 1\nshards = 2\nshard_cpus = [1, 2]\ncontrol_cpus = [0]\nbackend = \"portable\"\n\
+                    wal_directory = \"/a\"\nsecond_wal_directory = \"b\"\n";
         let file = parse(text).expect("a good file");
+        let logs = (file.wal_directory.clone(), file.second_wal_directory.clone());
+        assert_eq!(logs, (Some("/a".into()), Some("b".into())));
         assert_eq!((file.shards, file.backend), (Some(2), Some(Backend::Portable)));
         let placement = place(&file, &machine(4), None);
         assert_eq!((placement.shards, placement.control), (vec![1, 2], vec![0]));
@@ -278,6 +295,7 @@ mod tests {
         check("version = 1\n\nshard_cpus = [\"x\"]", 3, "CPU numbers");
         check("version = 1\nbackend = \"epoll\"", 2, "glommio");
         check("version = 1\nshards = 3\nshard_cpus = [1]", 1, "one CPU for each");
+        check("version = 1\nwal_directory = \"\"", 2, "a path");
         check("version = ", 1, "");
     }
 

@@ -251,6 +251,9 @@ const COLUMNS: &[Column] = &[
     counter("millrace_shard_checkpoint_failures_total", "Checkpoints that could not be written.", |shard| {
         shard.checkpoint_failures as f64
     }),
+    gauge("millrace_shard_log_on_second_directory", "1 if the first log directory has refused a write.", |shard| {
+        f64::from(u8::from(shard.log_on_second))
+    }),
     gauge("millrace_shard_fenced", "1 if a shard refuses appends after a failed write.", |shard| {
         f64::from(u8::from(shard.fenced))
     }),

@@ -30,7 +30,6 @@ use runtime::{
 use shard::{
     directory::{DirectoryError, ReadOnlyDirectory},
     frames::FileError,
-    names::ShardFolders,
     survey::{ShardSurvey, survey},
 };
 
@@ -166,7 +165,7 @@ struct Surveyed {
 fn read(target: &Target) -> Result<Surveyed, TsdbError> {
     let directory = ReadOnlyDirectory::open(&target.path, target.force)?;
     let key = directory.check_key();
-    let folders: Vec<_> = (0..directory.shards).map(|shard| ShardFolders::new(&directory.path, shard)).collect();
+    let folders: Vec<_> = (0..directory.shards).map(|shard| directory.folders(shard)).collect();
     let shards = on_a_thread(|runtime| async move {
         let mut shards = Vec::new();
         for folders in &folders {

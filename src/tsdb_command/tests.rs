@@ -6,7 +6,7 @@ use clap::Parser;
 use model::OwnedBatch;
 use shard::{
     directory::DataDirectory,
-    names::{Numbered, ShardFolders},
+    names::{LogDirectories, Numbered, ShardFolders, log_segment, spare_segment},
 };
 use tsdb::{
     Head, Limits, Members, Rejection, SeriesQuota, SeriesRef, Window,
@@ -48,9 +48,9 @@ fn numbered(number: u64) -> Numbered {
 /// A directory with a checkpoint, its series log, sealed chunks, and a log behind it; written frame by frame as a shard does.
 fn written_directory() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let directory = DataDirectory::open(folder.path(), 1).expect("a new directory");
+    let directory = DataDirectory::open(folder.path(), 1, &LogDirectories::default()).expect("a new directory");
     let folders = ShardFolders::new(folder.path(), 0);
-    fs::create_dir_all(&folders.log).expect("a folder");
+    fs::create_dir_all(&folders.written_logs()[0]).expect("a folder");
     fs::create_dir_all(&folders.chunks).expect("a folder");
     let mut head = Head::new(directory.key, Limits::default(), 0);
     (0..250).for_each(|round| drop(append(&mut head, &directory, round)));
@@ -78,7 +78,7 @@ fn written_directory() -> tempfile::TempDir {
     }
     fs::write(folders.chunk_file(0), chunks).expect("written");
     let log: Vec<_> = (250..260).map(|round| append(&mut head, &directory, round)).collect();
-    write_frames(&folders.log_segment(1), FileKind::LogSegment, 1, 250, &log, 16 * SECTOR);
+    write_frames(&log_segment(&folders.written_logs()[0], 1), FileKind::LogSegment, 1, 250, &log, 16 * SECTOR);
     folder
 }
 
@@ -169,7 +169,7 @@ fn missing_files_are_damage_and_leftovers_are_not() {
     let folder = written_directory();
     let folders = ShardFolders::new(folder.path(), 0);
     fs::write(folders.checkpoint_draft(numbered(3)), [7; 100]).expect("written");
-    fs::write(folders.spare_segment(3), [7; 100]).expect("written");
+    fs::write(spare_segment(&folders.written_logs()[0], 3), [7; 100]).expect("written");
     let mut tail = fs::read(folders.chunk_file(0)).expect("readable");
     tail.resize(tail.len() + SECTOR, 9);
     fs::write(folders.chunk_file(0), tail).expect("written");
@@ -180,7 +180,7 @@ fn missing_files_are_damage_and_leftovers_are_not() {
 #[test]
 fn a_running_server_is_left_alone_unless_forced() {
     let folder = written_directory();
-    let server = DataDirectory::open(folder.path(), 1).expect("not in use");
+    let server = DataDirectory::open(folder.path(), 1, &LogDirectories::default()).expect("not in use");
     let (result, _) = command(folder.path(), &["verify"]);
     assert!(result.expect_err("in use").to_string().contains("--force"));
     assert!(command(folder.path(), &["verify", "--force"]).0.is_ok());

@@ -20,7 +20,8 @@ use crate::{
     frames::{FileError, FrameFile},
     handle::Refusal,
     limits::CHECKPOINT_LOG_SHARE,
-    names::{Numbered, numbered, numbers},
+    names::{Numbered, numbered},
+    recovery::log_segments,
     shard::Core,
     signal::Waiters,
 };
@@ -322,9 +323,14 @@ impl<R: Runtime> Core<R> {
         let mut replaced: Vec<_> = checkpoints.map(|file| self.folders.checkpoint(file)).collect();
         let series_logs = numbered(&names, "series-").into_iter().filter(|file| file.generation != by.generation);
         replaced.extend(series_logs.map(|file| self.folders.series_log(file)));
-        for name in disk.list(&self.folders.log).await.map(|names| numbers(&names, "")).unwrap_or_default() {
-            if name < first_segment && !self.spares.recycle(self.folders.log_segment(name)).await {
-                replaced.push(self.folders.log_segment(name));
+        for (number, path) in log_segments(&self.runtime, &self.folders).await.unwrap_or_default() {
+            let spares = self.spares.iter().find(|spares| path.starts_with(spares.folder()));
+            let is_recycled = match spares {
+                Some(spares) if number < first_segment => spares.recycle(path.clone()).await,
+                _ => false,
+            };
+            if number < first_segment && !is_recycled {
+                replaced.push(path);
             }
         }
         for path in replaced {

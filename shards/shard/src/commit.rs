@@ -243,6 +243,7 @@ fn count_commit<R: Runtime>(core: &Core<R>, log: &Log<R>, took: Duration) {
     counters.log_device_bytes = log.bytes.device;
     counters.log_segment = log.segment_number();
     counters.log_write_failures = log.write_failures;
+    counters.log_on_second = log.is_on_second();
 }
 
 /// Begins a checkpoint once a replay would have to read too much.

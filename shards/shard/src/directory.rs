@@ -9,7 +9,12 @@ use std::{
 use codec::crc::crc32c;
 use model::IdentityKey;
 
-use crate::{frames::FileError, names::is_of_a_shard};
+use crate::{
+    frames::FileError,
+    names::{LogDirectories, ShardFolders, is_of_a_shard},
+};
+
+mod log_directories;
 
 const FORMAT_FILE: &str = "FORMAT";
 const KEY_FILE: &str = "identity.key";
@@ -22,6 +27,7 @@ pub struct DataDirectory {
     pub path: PathBuf,
     pub key: IdentityKey,
     pub shards: usize,
+    pub logs: LogDirectories,
     _lock: File,
 }
 
@@ -42,6 +48,8 @@ pub enum DirectoryError {
     Damaged { path: PathBuf, what: &'static str },
     #[error("{} was written with {found} shards and the placement asks for {wanted}; set `shards` to {found} in the tuning file", path.display())]
     OtherShardCount { path: PathBuf, found: usize, wanted: usize },
+    #[error("{}: {what}", path.display())]
+    LogDirectory { path: PathBuf, what: String },
     #[error("{} holds a Prometheus data directory ({what}), which this version does not import; give another --storage.tsdb.path", path.display())]
     Prometheus { path: PathBuf, what: &'static str },
 }
@@ -52,8 +60,9 @@ impl DataDirectory {
         Ok(read_format(path)?.map(|format| format.shards))
     }
 
-    /// Opens a directory for this many shards, or makes a new one.
-    pub fn open(path: &Path, shards: usize) -> Result<Self, DirectoryError> {
+    /// Opens a directory for this many shards, or makes a new one. Log directories are those that are to be written to; what the directory knows of others
+    /// is added.
+    pub fn open(path: &Path, shards: usize, logs: &LogDirectories) -> Result<Self, DirectoryError> {
         fs::create_dir_all(path).map_err(FileError::new("create", path))?;
         let lock = lock(path)?;
         refuse_prometheus(path)?;
@@ -62,23 +71,30 @@ impl DataDirectory {
                 let (path, found) = (path.to_owned(), format.shards);
                 return Err(DirectoryError::OtherShardCount { path, found, wanted: shards });
             }
-            if format.is_emptying {
-                remove_shards(path, shards)?;
-            }
             let key = read_key(&path.join(KEY_FILE))?;
-            return Ok(Self { path: path.to_owned(), key, shards, _lock: lock });
+            let logs = log_directories::open(path, &key, logs)?;
+            if format.is_emptying {
+                remove_shards(path, shards, &logs)?;
+            }
+            return Ok(Self { path: path.to_owned(), key, shards, logs, _lock: lock });
         }
         // The format file comes last: with it, everything before it is there.
         let key = make_key(path)?;
+        let logs = log_directories::open(path, &key, logs)?;
         write_format(path, Format { shards, is_emptying: false })?;
-        Ok(Self { path: path.to_owned(), key, shards, _lock: lock })
+        Ok(Self { path: path.to_owned(), key, shards, logs, _lock: lock })
+    }
+
+    /// The folders of a shard.
+    pub fn folders(&self, shard: usize) -> ShardFolders {
+        ShardFolders::with_logs(&self.path, shard, &self.logs)
     }
 
     /// Gives the directory another number of shards, which begin empty: what those before them held must be in blocks. After a crash either
     /// nothing has changed, or the next [`Self::open`] does the rest.
     pub fn renumber(self, shards: usize) -> Result<(), DirectoryError> {
         write_format(&self.path, Format { shards, is_emptying: true })?;
-        remove_shards(&self.path, shards)
+        remove_shards(&self.path, shards, &self.logs)
     }
 }
 
@@ -87,6 +103,7 @@ impl DataDirectory {
 pub struct ReadOnlyDirectory {
     pub path: PathBuf,
     pub shards: usize,
+    logs: LogDirectories,
     _lock: Option<File>,
 }
 
@@ -96,7 +113,13 @@ impl ReadOnlyDirectory {
     pub fn open(path: &Path, even_if_locked: bool) -> Result<Self, DirectoryError> {
         let shards = DataDirectory::recorded_shards(path)?.ok_or_else(|| DirectoryError::None(path.to_owned()))?;
         let lock = if even_if_locked { None } else { lock_for_reading(path)? };
-        Ok(Self { path: path.to_owned(), shards, _lock: lock })
+        let logs = LogDirectories { former: log_directories::recorded(path)?, ..LogDirectories::default() };
+        Ok(Self { path: path.to_owned(), shards, logs, _lock: lock })
+    }
+
+    /// The folders of a shard.
+    pub fn folders(&self, shard: usize) -> ShardFolders {
+        ShardFolders::with_logs(&self.path, shard, &self.logs)
     }
 
     /// Checks the file that the series' identities depend on.
@@ -170,15 +193,17 @@ fn write_format(folder: &Path, Format { shards, is_emptying }: Format) -> Result
 }
 
 /// Removes the folders of all shards, then says so.
-fn remove_shards(folder: &Path, shards: usize) -> Result<(), DirectoryError> {
-    for entry in fs::read_dir(folder).map_err(FileError::new("list", folder))? {
-        let path = entry.map_err(FileError::new("list", folder))?.path();
-        if path.file_name().is_some_and(is_of_a_shard) {
-            fs::remove_dir_all(&path).map_err(FileError::new("remove", &path))?;
+fn remove_shards(data: &Path, shards: usize, logs: &LogDirectories) -> Result<(), DirectoryError> {
+    for folder in logs.all().map(PathBuf::as_path).chain([data]) {
+        for entry in fs::read_dir(folder).map_err(FileError::new("list", folder))? {
+            let path = entry.map_err(FileError::new("list", folder))?.path();
+            if path.file_name().is_some_and(is_of_a_shard) {
+                fs::remove_dir_all(&path).map_err(FileError::new("remove", &path))?;
+            }
         }
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::new("sync", folder))?;
     }
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::new("sync", folder))?;
-    Ok(write_format(folder, Format { shards, is_emptying: false })?)
+    Ok(write_format(data, Format { shards, is_emptying: false })?)
 }
 
 fn parse_format(path: &Path, text: &str) -> Result<Format, DirectoryError> {
@@ -231,18 +256,21 @@ fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), FileErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::ShardFolders;
+
+    fn open(path: &Path, shards: usize) -> Result<DataDirectory, DirectoryError> {
+        DataDirectory::open(path, shards, &LogDirectories::default())
+    }
 
     #[test]
     fn a_directory_keeps_its_key_and_its_lock() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let first = DataDirectory::open(folder.path(), 2).expect("a new directory");
+        let first = open(folder.path(), 2).expect("a new directory");
         let id = first.key.label(b"a", b"b");
-        assert!(matches!(DataDirectory::open(folder.path(), 2), Err(DirectoryError::Locked(_))));
+        assert!(matches!(open(folder.path(), 2), Err(DirectoryError::Locked(_))));
         drop(first);
         assert_eq!(DataDirectory::recorded_shards(folder.path()).expect("readable"), Some(2));
-        assert_eq!(DataDirectory::open(folder.path(), 2).expect("there already").key.label(b"a", b"b"), id);
-        let other = DataDirectory::open(folder.path(), 1).expect_err("two shards are recorded");
+        assert_eq!(open(folder.path(), 2).expect("there already").key.label(b"a", b"b"), id);
+        let other = open(folder.path(), 1).expect_err("two shards are recorded");
         assert!(other.to_string().contains("set `shards` to 2"), "{other}");
     }
 
@@ -253,24 +281,24 @@ mod tests {
         let shards = || (0..4).filter(|shard| ShardFolders::new(folder.path(), *shard).root.exists()).count();
         let fill = |count: usize| {
             for shard in 0..count {
-                fs::create_dir_all(ShardFolders::new(folder.path(), shard).log).expect("a folder");
+                fs::create_dir_all(&ShardFolders::new(folder.path(), shard).written_logs()[0]).expect("a folder");
             }
             fs::create_dir_all(folder.path().join("01HZZZZZZZZZZZZZZZZZZZZZZZ")).expect("a block");
         };
-        let first = DataDirectory::open(folder.path(), 3).expect("a new directory");
+        let first = open(folder.path(), 3).expect("a new directory");
         let id = first.key.label(b"a", b"b");
         fill(3);
         first.renumber(2).expect("renumbered");
         assert_eq!(shards(), 0);
-        let second = DataDirectory::open(folder.path(), 2).expect("as it says");
+        let second = open(folder.path(), 2).expect("as it says");
         assert_eq!(second.key.label(b"a", b"b"), id, "the same key");
         fill(2);
         write_format(folder.path(), Format { shards: 1, is_emptying: true }).expect("the first step");
         drop(second);
-        drop(DataDirectory::open(folder.path(), 1).expect("the second step is made up for"));
+        drop(open(folder.path(), 1).expect("the second step is made up for"));
         assert_eq!(shards(), 0);
         fill(1);
-        drop(DataDirectory::open(folder.path(), 1).expect("as it says"));
+        drop(open(folder.path(), 1).expect("as it says"));
         assert_eq!(shards(), 1, "only once");
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 5, "block, format, key, lock, shard");
     }
@@ -279,20 +307,20 @@ mod tests {
     fn what_is_not_ours_is_refused_by_name() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("chunks_head")).expect("a folder");
-        let error = DataDirectory::open(folder.path(), 1).expect_err("Prometheus' folder");
+        let error = open(folder.path(), 1).expect_err("Prometheus' folder");
         assert!(error.to_string().contains("chunks_head"), "{error}");
     }
 
     #[test]
     fn a_damaged_key_and_a_newer_format_are_refused() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        drop(DataDirectory::open(folder.path(), 1).expect("a new directory"));
+        drop(open(folder.path(), 1).expect("a new directory"));
         let key = folder.path().join(KEY_FILE);
         let mut bytes = fs::read(&key).expect("the key");
         bytes[3] ^= 1;
         fs::write(&key, bytes).expect("written");
-        assert!(matches!(DataDirectory::open(folder.path(), 1), Err(DirectoryError::Damaged { .. })));
+        assert!(matches!(open(folder.path(), 1), Err(DirectoryError::Damaged { .. })));
         fs::write(folder.path().join(FORMAT_FILE), "millrace 2\nshards 1\n").expect("written");
-        assert!(matches!(DataDirectory::open(folder.path(), 1), Err(DirectoryError::Newer { found: 2, .. })));
+        assert!(matches!(open(folder.path(), 1), Err(DirectoryError::Newer { found: 2, .. })));
     }
 }

@@ -7,7 +7,7 @@ use tsdb::wal::{FRAME_HEADER_BYTES, FileHeader, FileKind};
 
 use crate::{
     frames::{FileError, lay_frame},
-    names::ShardFolders,
+    names::log_segment,
     spare::{Spare, Spares},
 };
 
@@ -22,9 +22,11 @@ pub(crate) struct LogBytes {
 /// The log of a shard, open for appending. One write is under way at a time.
 pub(crate) struct Log<R: Runtime> {
     runtime: R,
-    folders: ShardFolders,
     shard: u16,
-    spares: Rc<Spares<R>>,
+    /// Segments in waiting, of the folder that is written to first, and of the one for what it refuses.
+    spares: Vec<Rc<Spares<R>>>,
+    /// Which of them segments are taken from.
+    at: usize,
     segment: Option<Segment<R>>,
     next_number: u64,
     next_frame: u64,
@@ -43,19 +45,12 @@ struct Segment<R: Runtime> {
 }
 
 impl<R: Runtime> Log<R> {
-    pub(crate) fn new(
-        runtime: R,
-        folders: ShardFolders,
-        shard: usize,
-        spares: Rc<Spares<R>>,
-        next_number: u64,
-        next_frame: u64,
-    ) -> Self {
+    pub(crate) fn new(runtime: R, shard: usize, spares: Vec<Rc<Spares<R>>>, next_number: u64, next_frame: u64) -> Self {
         Self {
             runtime,
-            folders,
             shard: shard as u16,
             spares,
+            at: 0,
             segment: None,
             next_number,
             next_frame,
@@ -87,7 +82,7 @@ impl<R: Runtime> Log<R> {
                 if !std::mem::replace(&mut self.is_refused, true) {
                     tracing::warn!(shard = self.shard, %error, "write of a log frame failed; trying a fresh segment");
                 }
-                self.segment = None;
+                self.begin_elsewhere();
                 self.write_buffer().await?
             }
         };
@@ -102,8 +97,29 @@ impl<R: Runtime> Log<R> {
     /// Begins a new segment, so that those before it can be dropped once a checkpoint holds their samples. Returns its number.
     pub(crate) async fn rotate(&mut self) -> Result<u64, FileError> {
         self.segment = None;
-        self.open_segment(0).await?;
+        if let Err(error) = self.open_segment(0).await {
+            if self.spares.len() == 1 {
+                return Err(error);
+            }
+            self.begin_elsewhere();
+            self.open_segment(0).await?;
+        }
         Ok(self.segment_number())
+    }
+
+    /// Whether segments are taken from the second folder, as the first has refused a write.
+    pub(crate) fn is_on_second(&self) -> bool {
+        self.at > 0
+    }
+
+    /// The next segment is a fresh one, in the other folder if there are two.
+    fn begin_elsewhere(&mut self) {
+        self.segment = None;
+        self.at = (self.at + 1) % self.spares.len();
+        if self.spares.len() > 1 {
+            let folder = self.spares[self.at].folder().display();
+            tracing::warn!(shard = self.shard, %folder, "the log goes on in another directory");
+        }
     }
 
     async fn write_buffer(&mut self) -> Result<u64, FileError> {
@@ -118,7 +134,7 @@ impl<R: Runtime> Log<R> {
         written.map_err(FileError::new("write", &segment.path))?;
         segment.offset += length;
         if segment.offset > segment.capacity / 2 {
-            self.spares.prepare();
+            self.spares[self.at].prepare();
         }
         Ok(length)
     }
@@ -128,18 +144,19 @@ impl<R: Runtime> Log<R> {
         // A number is used once, even if what follows fails: what a failed attempt left behind is never written over.
         self.next_number += 1;
         let wanted = frame_bytes + FileHeader::BYTES as u64;
-        let Spare { file, path: spare_path, bytes: capacity } = match self.spares.take().await? {
+        let Spare { file, path: spare_path, bytes: capacity } = match self.spares[self.at].take().await? {
             spare if spare.bytes >= wanted => spare,
             small => self.enlarge(small, wanted).await?,
         };
-        let path = self.folders.log_segment(number);
+        let folder = self.spares[self.at].folder().to_owned();
+        let path = log_segment(&folder, number);
         let header = FileHeader { kind: FileKind::LogSegment, shard: self.shard, number, first_frame: self.next_frame };
         let disk = self.runtime.disk();
         let named = async {
             let (written, _) = file.write_at(AlignedBuffer::from(&header.encode()[..]), 0).await;
             written.map_err(FileError::new("write", &spare_path))?;
             disk.rename(&spare_path, &path).await.map_err(FileError::new("rename", &spare_path))?;
-            disk.sync_directory(&self.folders.log).await.map_err(FileError::new("sync", &self.folders.log))
+            disk.sync_directory(&folder).await.map_err(FileError::new("sync", &folder))
         };
         named.await?;
         self.bytes.device += SECTOR_BYTES as u64;
@@ -152,7 +169,7 @@ impl<R: Runtime> Log<R> {
         match spare.file.allocate(bytes).await {
             Ok(()) => Ok(Spare { bytes, ..spare }),
             Err(error) => {
-                self.spares.remove(&spare.path).await;
+                self.spares[self.at].remove(&spare.path).await;
                 Err(FileError::new("allocate space for", &spare.path)(error))
             }
         }

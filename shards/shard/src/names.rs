@@ -6,12 +6,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Where logs lie, if not in the data directory alone. Each has a folder for each shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogDirectories {
+    /// Where they are written, in place of the data directory.
+    pub first: Option<PathBuf>,
+    /// Where a write goes that the first has refused.
+    pub second: Option<PathBuf>,
+    /// Where there may be segments of before.
+    pub former: Vec<PathBuf>,
+}
+
+impl LogDirectories {
+    pub fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.first.iter().chain(&self.second).chain(&self.former)
+    }
+}
+
 /// The folders of one shard.
 #[derive(Clone, Debug)]
 pub struct ShardFolders {
     pub root: PathBuf,
-    pub log: PathBuf,
     pub chunks: PathBuf,
+    /// Where log segments may be: those that are written to first.
+    logs: Vec<PathBuf>,
+    /// How many are written to, 1 or 2.
+    written: usize,
 }
 
 const SHARD: &str = "shard-";
@@ -24,17 +44,32 @@ pub fn is_of_a_shard(name: &OsStr) -> bool {
 
 impl ShardFolders {
     pub fn new(data: &Path, shard: usize) -> Self {
-        let root = data.join(format!("{SHARD}{shard:03}"));
-        Self { log: root.join("wal"), chunks: root.join("chunks"), root }
+        Self::with_logs(data, shard, &LogDirectories::default())
     }
 
-    pub fn log_segment(&self, number: u64) -> PathBuf {
-        self.log.join(format!("{number:08}"))
+    pub fn with_logs(data: &Path, shard: usize, directories: &LogDirectories) -> Self {
+        let name = format!("{SHARD}{shard:03}");
+        let root = data.join(&name);
+        let own = root.join("wal");
+        let in_directory = |directory: &PathBuf| directory.join(&name);
+        let mut logs = vec![directories.first.as_ref().map_or(own.clone(), in_directory)];
+        logs.extend(directories.second.as_ref().map(in_directory));
+        let written = logs.len();
+        logs.extend(directories.former.iter().map(in_directory));
+        if !logs.contains(&own) {
+            logs.push(own);
+        }
+        Self { chunks: root.join("chunks"), root, logs, written }
     }
 
-    /// A segment that waits to be used, or to be used again.
-    pub fn spare_segment(&self, number: u64) -> PathBuf {
-        self.log.join(format!("spare-{number:08}"))
+    /// The folders that log segments are written to, in the order in which they are tried.
+    pub fn written_logs(&self) -> &[PathBuf] {
+        &self.logs[..self.written]
+    }
+
+    /// All folders that may have log segments.
+    pub fn logs(&self) -> &[PathBuf] {
+        &self.logs
     }
 
     pub fn chunk_file(&self, number: u32) -> PathBuf {
@@ -53,6 +88,15 @@ impl ShardFolders {
     pub fn series_log(&self, file: Numbered) -> PathBuf {
         self.root.join(format!("series-{file}"))
     }
+}
+
+pub fn log_segment(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:08}"))
+}
+
+/// A segment that waits to be used, or to be used again.
+pub fn spare_segment(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("spare-{number:08}"))
 }
 
 /// A file whose content means something within one generation of the head's numbers. The first generation is not written out.

@@ -17,7 +17,7 @@ use crate::{
     checkpoint::CheckpointState,
     chunk_writer::ChunkWriter,
     frames::{Damage, DamageKind, FileError, Found, FrameReader, LogOrder},
-    names::{Numbered, ShardFolders, numbered, numbers},
+    names::{Numbered, ShardFolders, log_segment, numbered, numbers},
     shared::Shared,
     stats::RecoveryStats,
 };
@@ -102,15 +102,37 @@ pub(crate) async fn recover<R: Runtime>(
 
 async fn make_folders<R: Runtime>(runtime: &R, folders: &ShardFolders) -> Result<(), FileError> {
     let disk = runtime.disk();
-    for folder in [&folders.root, &folders.log, &folders.chunks] {
+    let logs = folders.written_logs();
+    for folder in [&folders.root, &folders.chunks].into_iter().chain(logs) {
         disk.create_directory(folder).await.map_err(FileError::new("create", folder))?;
     }
     // Names that a crash left in memory alone must not be relied on either.
-    let own = [folders.root.as_path(), folders.log.as_path(), folders.chunks.as_path()];
-    for folder in folders.root.parent().into_iter().chain(own) {
+    let own = [folders.root.as_path(), folders.chunks.as_path()];
+    let of_logs = logs.iter().flat_map(|folder| [folder.parent(), Some(folder.as_path())]).flatten();
+    for folder in folders.root.parent().into_iter().chain(own).chain(of_logs) {
         disk.sync_directory(folder).await.map_err(FileError::new("sync", folder))?;
     }
     Ok(())
+}
+
+/// The segments of all folders, by number.
+pub(crate) async fn log_segments<R: Runtime>(
+    runtime: &R,
+    folders: &ShardFolders,
+) -> Result<Vec<(u64, PathBuf)>, FileError> {
+    let mut all = Vec::new();
+    for folder in folders.logs() {
+        match runtime.disk().list(folder).await {
+            Ok(names) => {
+                all.extend(numbers(&names, "").into_iter().map(|number| (number, log_segment(folder, number))))
+            }
+            // Nothing was ever written there.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(FileError::new("list", folder)(error)),
+        }
+    }
+    all.sort();
+    Ok(all)
 }
 
 async fn list<R: Runtime>(runtime: &R, folder: &std::path::Path) -> Result<Vec<String>, FileError> {
@@ -218,12 +240,11 @@ impl<R: Runtime> Recovery<'_, R> {
 
     /// Replays the log from a checkpoint on. Returns the number of the next segment.
     async fn read_log(&mut self, end: Option<CheckpointEnd>) -> Result<u64, OpenError> {
-        let names = list(self.runtime, &self.folders.log).await?;
-        let all = numbers(&names, "");
+        let all = log_segments(self.runtime, self.folders).await?;
         let first = end.map_or(0, |end| end.first_segment);
         let mut readers = Vec::new();
-        for &number in all.iter().filter(|&&number| number >= first) {
-            let path = self.folders.log_segment(number);
+        for (number, path) in all.iter().filter(|(number, _)| *number >= first) {
+            let (number, path) = (*number, path.clone());
             let reader = FrameReader::open(self.runtime, path, FileKind::LogSegment, number).await?;
             if let Err(error) = reader.header {
                 self.refuse_newer(&reader.path, error)?;
@@ -241,7 +262,7 @@ impl<R: Runtime> Recovery<'_, R> {
         if let Some(damage) = self.order.finish() {
             self.report(&damage.path, damage.offset, damage.what);
         }
-        Ok(all.last().map_or(first, |last| last + 1))
+        Ok(all.last().map_or(first, |(last, _)| last + 1))
     }
 
     async fn read_segment(&mut self, mut reader: FrameReader<R>, next_start: Option<u64>) {

@@ -83,7 +83,7 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) chunks_ready: Signal,
     pub(crate) checkpointing: Checkpointing,
     pub(crate) pins: Pins,
-    pub(crate) spares: Rc<Spares<R>>,
+    pub(crate) spares: Vec<Rc<Spares<R>>>,
     pub(crate) counters: RefCell<ShardStats>,
     pub(crate) growth: RefCell<Growth>,
     /// Samples out of order that the process knows of.
@@ -110,7 +110,10 @@ impl<R: Runtime> Shard<R> {
     ) -> Result<(Self, Vec<Damage>), OpenError> {
         let mut recovered = recover(&runtime, &folders, number, &shared, config.limits.clone()).await?;
         let damage = std::mem::take(&mut recovered.damage);
-        let spares = Spares::adopt(runtime.clone(), folders.clone(), config.log_segment_bytes).await;
+        let mut spares = Vec::new();
+        for folder in folders.written_logs() {
+            spares.push(Spares::adopt(runtime.clone(), folder.clone(), config.log_segment_bytes).await);
+        }
         let shard = Self::start(number, runtime, folders, shared, recovered, spares, config);
         shard.core.shared.set_ready(number);
         Ok((shard, damage))
@@ -122,19 +125,12 @@ impl<R: Runtime> Shard<R> {
         folders: ShardFolders,
         shared: Arc<Shared>,
         recovered: Recovered<R>,
-        spares: Rc<Spares<R>>,
+        spares: Vec<Rc<Spares<R>>>,
         config: ShardConfig,
     ) -> Self {
         // The first commit should not have to wait for it.
-        spares.prepare();
-        let log = Log::new(
-            runtime.clone(),
-            folders.clone(),
-            number,
-            spares.clone(),
-            recovered.next_segment,
-            recovered.next_frame,
-        );
+        spares[0].prepare();
+        let log = Log::new(runtime.clone(), number, spares.clone(), recovered.next_segment, recovered.next_frame);
         let core = Rc::new(Core {
             number,
             runtime: runtime.clone(),

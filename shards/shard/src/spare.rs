@@ -7,13 +7,17 @@
 //! On a disk without room for a whole segment a small one does: the commits that it takes keep the shard going until a checkpoint
 //! gives back the room of all segments before it.
 
-use std::{cell::RefCell, path::PathBuf, rc::Rc};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use runtime::{Disk, File, OpenMode, Runtime, SECTOR_BYTES};
 
 use crate::{
     frames::FileError,
-    names::{ShardFolders, numbers},
+    names::{numbers, spare_segment},
     signal::Waiters,
 };
 
@@ -23,7 +27,7 @@ const SMALL_PART: u64 = 8;
 /// At most one segment waits.
 pub(crate) struct Spares<R: Runtime> {
     runtime: R,
-    folders: ShardFolders,
+    folder: PathBuf,
     bytes: u64,
     state: RefCell<State<R>>,
     changed: Waiters,
@@ -45,14 +49,14 @@ pub(crate) struct Spare<R: Runtime> {
 
 impl<R: Runtime> Spares<R> {
     /// Takes over what an earlier run left; at most one of them is kept.
-    pub(crate) async fn adopt(runtime: R, folders: ShardFolders, bytes: u64) -> Rc<Self> {
-        let names = runtime.disk().list(&folders.log).await.unwrap_or_default();
+    pub(crate) async fn adopt(runtime: R, folder: PathBuf, bytes: u64) -> Rc<Self> {
+        let names = runtime.disk().list(&folder).await.unwrap_or_default();
         let left = numbers(&names, "spare-");
         let next_number = left.last().map_or(0, |last| last + 1);
         let state = RefCell::new(State::Empty { next_number });
-        let this = Rc::new(Self { runtime, folders, bytes, state, changed: Waiters::default() });
+        let this = Rc::new(Self { runtime, folder, bytes, state, changed: Waiters::default() });
         for number in left {
-            let path = this.folders.spare_segment(number);
+            let path = spare_segment(&this.folder, number);
             if !this.reopen(path.clone()).await {
                 this.remove(&path).await;
             }
@@ -83,7 +87,7 @@ impl<R: Runtime> Spares<R> {
     /// Keeps a superfluous segment for later use, or removes it if it is a small one. `false` if one waits already.
     pub(crate) async fn recycle(&self, segment: PathBuf) -> bool {
         let Some(number) = self.claim() else { return false };
-        let path = self.folders.spare_segment(number);
+        let path = spare_segment(&self.folder, number);
         let renamed = self.runtime.disk().rename(&segment, &path).await.map_err(FileError::new("rename", &segment));
         let opened = match renamed {
             Ok(()) => self.open(path).await,
@@ -133,7 +137,7 @@ impl<R: Runtime> Spares<R> {
     }
 
     async fn make(&self, number: u64) -> Result<Spare<R>, FileError> {
-        let path = self.folders.spare_segment(number);
+        let path = spare_segment(&self.folder, number);
         let disk = self.runtime.disk();
         let mut bytes = self.bytes;
         loop {
@@ -177,7 +181,11 @@ impl<R: Runtime> Spares<R> {
         self.changed.wake_all();
     }
 
-    pub(crate) async fn remove(&self, path: &std::path::Path) {
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) async fn remove(&self, path: &Path) {
         if let Err(error) = self.runtime.disk().remove(path).await {
             tracing::warn!(path = %path.display(), %error, "a superfluous log segment stays");
         }

@@ -14,7 +14,7 @@ use crate::{
     limits::{INGEST_BODIES_BYTES_MAX, INGEST_BODY_BYTES_MAX, INGEST_CONNECTIONS_MAX, INGEST_IDLE, INGEST_PATIENCE},
     local::LocalAppender,
     metadata::MetadataStore,
-    names::ShardFolders,
+    names::{LogDirectories, ShardFolders},
     read::ChunkFiles,
     recovery::OpenError,
     shard::{Shard, ShardConfig},
@@ -38,6 +38,8 @@ pub enum Backend {
 pub struct Config {
     pub directory: PathBuf,
     pub placement: Placement,
+    /// Where logs are written, if not in the data directory; `former` is found there.
+    pub logs: LogDirectories,
     pub backend: Backend,
     /// Off unless set. Served by the shards themselves; on the portable backend by whoever owns the API port.
     pub ingest_listen: Option<SocketAddr>,
@@ -145,9 +147,10 @@ impl DataPlane {
     /// are let in by [`Shared::admit`], once it is known what blocks hold.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let shards = config.placement.shards.len().max(1);
-        let directory = DataDirectory::open(&config.directory, shards)?;
+        let directory = DataDirectory::open(&config.directory, shards, &config.logs)?;
         let backend = choose_backend(config.backend);
-        let durable = measure::durable_ways(&config.directory).map_or_else(
+        let log_directory = directory.logs.first.as_ref().unwrap_or(&directory.path);
+        let durable = measure::durable_ways(log_directory).map_or_else(
             |error| {
                 // A full disk must not keep its owner from the data.
                 tracing::warn!(%error, "could not measure which durable writes are faster; taking synchronous ones");
@@ -289,7 +292,7 @@ impl DataPlane {
         let (opened, when_opened) = oneshot::channel();
         let start = ShardStart {
             number,
-            folders: ShardFolders::new(&self.directory.path, number),
+            folders: self.directory.folders(number),
             shared: self.handle.shared().clone(),
             config,
             mailbox,

@@ -40,6 +40,8 @@ pub struct ShardStats {
     pub checkpoint_device_bytes: u64,
     pub log_segment: u64,
     pub log_write_failures: u64,
+    /// The log is written to the second directory, as the first has refused a write.
+    pub log_on_second: bool,
     pub checkpoints: u64,
     pub checkpoint_failures: u64,
     pub heap: HeapBytes,

@@ -17,7 +17,8 @@ use tsdb::{
 
 use crate::{
     frames::{DamageKind, FileError, Found, FrameReader, LogOrder},
-    names::{Numbered, ShardFolders, numbered, numbers},
+    names::{Numbered, ShardFolders, log_segment, numbered, numbers, spare_segment},
+    recovery::log_segments,
 };
 
 /// What stands in a shard's folder.
@@ -243,11 +244,9 @@ impl<R: Runtime> Survey<'_, R> {
 
     /// The log from the checkpoint on, in the order of its frames.
     async fn log(&mut self, end: Option<&CheckpointEnd>) -> Result<(), FileError> {
-        let names = self.list(&self.folders.log).await?;
         let first = end.map_or(0, |end| end.first_segment);
         let (mut readers, mut present) = (Vec::new(), Vec::new());
-        for number in numbers(&names, "") {
-            let path = self.folders.log_segment(number);
+        for (number, path) in log_segments(self.runtime, self.folders).await? {
             if number < first {
                 self.leftover(path).await?;
                 continue;
@@ -255,11 +254,14 @@ impl<R: Runtime> Survey<'_, R> {
             present.push(number);
             readers.push(FrameReader::open(self.runtime, path, FileKind::LogSegment, number).await?);
         }
-        for number in numbers(&names, "spare-") {
-            self.leftover(self.folders.spare_segment(number)).await?;
+        for folder in self.folders.logs() {
+            let names = self.runtime.disk().list(folder).await.unwrap_or_default();
+            for number in numbers(&names, "spare-") {
+                self.leftover(spare_segment(folder, number)).await?;
+            }
         }
         if end.is_some() && present.first() != Some(&first) {
-            let path = self.folders.log_segment(first);
+            let path = log_segment(&self.folders.written_logs()[0], first);
             self.report(&path, 0, Fault::SegmentMissing);
         }
         let first_of_log = readers.iter().find_map(|reader| reader.header.ok()).map(|header| header.first_frame);

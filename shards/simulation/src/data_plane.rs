@@ -20,7 +20,12 @@ use codec::{decimal, gorilla};
 use futures_channel::oneshot;
 use model::{HistogramSample, IdentityKey, LabelSpan, Labels, Matcher, Sample, SeriesEntry, Timestamp, WriteBatch};
 use runtime::{AlignedBuffer, Disk, File, OpenMode, Runtime};
-use shard::{Handle, Mailbox, Shard, ShardConfig, names::ShardFolders, router, shared::Shared};
+use shard::{
+    Handle, Mailbox, Shard, ShardConfig,
+    names::{LogDirectories, ShardFolders},
+    router,
+    shared::Shared,
+};
 use tsdb::{
     chunk_file::{ENTRY_BYTES_MAX, SeriesTag, check_entry, entry_bytes},
     head::ChunkAddress,
@@ -55,6 +60,8 @@ pub struct DataPlane {
     series_per_piece: usize,
     /// Of the store's times; 0: samples come in order or not at all.
     out_of_order_window_ms: i64,
+    /// Where logs are, in the data directory or beside it.
+    logs: LogDirectories,
 }
 
 /// Stretches the workload's times.
@@ -95,6 +102,11 @@ impl DataPlane {
             key: IdentityKey::from_bytes(key[..].try_into().expect("as many bytes as a key has")),
             clock: FastClock { speed: *random.pick(&[1, 60, 120]) },
             series_per_piece: *random.pick(&[1, 5, 30, service::SERIES_PER_PIECE]),
+            logs: LogDirectories {
+                first: random.percent(20).then(|| "/first".into()),
+                second: random.percent(40).then(|| "/second".into()),
+                former: Vec::new(),
+            },
             out_of_order_window_ms: *random.pick(&[0, 0, 30, 6 * 60, 1_000_000]) * 60_000,
         }
     }
@@ -127,12 +139,18 @@ impl System for DataPlane {
         shared.set_out_of_order_window(self.out_of_order_window_ms);
         shared.hold_back();
         let (handle, mailboxes) = Handle::connect(shared);
+        for path in self.logs.all() {
+            // As whoever opens the data directory does.
+            process.disk.create_directory(path).await.map_err(|error| format!("create {}: {error}", path.display()))?;
+            process.disk.sync_directory(Path::new("/")).await.map_err(|error| format!("sync /: {error}"))?;
+        }
         let mut opening = Vec::new();
         for (number, mailbox) in mailboxes.into_iter().enumerate() {
             let (sender, opened) = oneshot::channel();
             let runtime = process.new_thread();
             let shared = handle.shared().clone();
-            runtime.spawn(run_shard(number, runtime.clone(), shared, self.config.clone(), mailbox, sender));
+            let folders = ShardFolders::with_logs(Path::new(DATA), number, &self.logs);
+            runtime.spawn(run_shard(number, runtime.clone(), folders, shared, self.config.clone(), mailbox, sender));
             opening.push(opened);
         }
         let (service, inbox) = Service::new(Retention::default());
@@ -166,12 +184,12 @@ impl System for DataPlane {
 async fn run_shard(
     number: usize,
     runtime: SimRuntime,
+    folders: ShardFolders,
     shared: Arc<Shared>,
     config: ShardConfig,
     mailbox: Mailbox,
     opened: oneshot::Sender<Result<Vec<String>, String>>,
 ) {
-    let folders = ShardFolders::new(Path::new(DATA), number);
     match Shard::open(number, runtime, folders, shared, config).await {
         Ok((shard, damage)) => {
             let repairs =
