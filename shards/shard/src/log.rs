@@ -82,8 +82,14 @@ impl<R: Runtime> Log<R> {
                 if !std::mem::replace(&mut self.is_refused, true) {
                     tracing::warn!(shard = self.shard, %error, "write of a log frame failed; trying a fresh segment");
                 }
+                let before = self.at;
                 self.begin_elsewhere();
-                self.write_buffer().await?
+                let written = self.write_buffer().await?;
+                if self.at != before {
+                    let folder = self.spares[self.at].folder().display();
+                    tracing::warn!(shard = self.shard, %folder, "the log goes on in another directory");
+                }
+                written
             }
         };
         self.is_refused = false;
@@ -116,10 +122,6 @@ impl<R: Runtime> Log<R> {
     fn begin_elsewhere(&mut self) {
         self.segment = None;
         self.at = (self.at + 1) % self.spares.len();
-        if self.spares.len() > 1 {
-            let folder = self.spares[self.at].folder().display();
-            tracing::warn!(shard = self.shard, %folder, "the log goes on in another directory");
-        }
     }
 
     async fn write_buffer(&mut self) -> Result<u64, FileError> {
