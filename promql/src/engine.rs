@@ -1,6 +1,6 @@
 //! Entry points: a query at one time, and a query at many.
 
-use std::{cell::RefCell, time::Instant};
+use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use model::Labels;
 
@@ -11,20 +11,21 @@ use crate::{
     error::{QueryError, SAME_LABELSET},
     exec::{
         Context, Result,
-        batch::{Batch, RowMut, get_bit},
+        batch::{Batch, Cell, RowMut},
         build, each_row,
         grid::{Grid, STEPS_MAX},
         grouping::{self, GroupTable},
     },
-    functions::each_window,
+    functions::{each_window, mixed::each_mixed_window},
+    histogram::FloatHistogram,
     parser::{self, ParseOptions},
     plan::{
         Node, NodeKind, fold, hints,
         lower::{QuerySettings, lower},
         share, step_invariant,
     },
-    source::Source,
-    value::{MatrixSeries, QueryOutput, Statistics, Value, VectorSample},
+    source::{HistogramPoint, Source},
+    value::{MatrixSeries, QueryOutput, SampleValue, Statistics, Value, VectorSample},
 };
 
 /// How queries are read and what they may use.
@@ -211,8 +212,14 @@ fn instant_value<'q>(context: &'q Context<'q>, node: &Node, grid: Grid, time: i6
         },
         ValueType::Vector => {
             let Collected { rows, series } = collect(context, node, grid, &mut context.budget.reservation())?;
-            let sample = |(row, labels): (usize, Labels)| VectorSample { labels, value: rows.row(row).values[0] };
-            Ok(Value::Vector { time, samples: series.into_iter().map(sample).collect() })
+            let sample = |(row, labels): (usize, Labels)| {
+                let value = match rows.row(row).cell(0)? {
+                    Cell::Float(value) => SampleValue::Float(value),
+                    Cell::Histogram(histogram) => SampleValue::Histogram(histogram),
+                };
+                Some(VectorSample { labels, value })
+            };
+            Ok(Value::Vector { time, samples: series.into_iter().filter_map(sample).collect() })
         }
         ValueType::Matrix => Ok(Value::Matrix(sorted(raw_samples(context, node, grid)?))),
     }
@@ -226,6 +233,7 @@ fn range_value<'q>(context: &'q Context<'q>, node: &Node, grid: Grid) -> Result<
             labels: Labels::empty(),
             times: grid.times().collect(),
             values,
+            histograms: Vec::new(),
         }]));
     }
     let mut held = context.budget.reservation();
@@ -251,9 +259,8 @@ fn collect<'q>(context: &'q Context<'q>, node: &Node, grid: Grid, held: &mut Res
     let mut rows = Batch::new(grid.count);
     let mut kept = Vec::new();
     each_row(context, operator.as_mut(), grid.count, |series, row| {
-        let samples: usize = row.valid.iter().map(|word| word.count_ones() as usize).sum();
-        if samples > 0 {
-            held.grow(samples, samples * 16 + size_of::<MatrixSeries>())?;
+        if !row.is_empty() {
+            held.grow(row.samples_len(), row.bytes() * 2 + size_of::<MatrixSeries>())?;
             rows.push_copy(series, row);
             kept.push(series as usize);
         }
@@ -273,10 +280,15 @@ fn collect<'q>(context: &'q Context<'q>, node: &Node, grid: Grid, held: &mut Res
 fn points(rows: &Batch, row: usize, labels: Labels, times: &[i64]) -> MatrixSeries {
     let row = rows.row(row);
     if row.is_full() {
-        return MatrixSeries { labels, times: times.to_vec(), values: row.values.to_vec() };
+        return MatrixSeries { labels, times: times.to_vec(), values: row.values.to_vec(), histograms: Vec::new() };
     }
+    let point = |(step, histogram): (usize, &Arc<FloatHistogram>)| HistogramPoint {
+        time: times[step],
+        histogram: histogram.clone(),
+    };
+    let histograms = row.histograms().map(point).collect();
     let (times, values) = row.iter().map(|(step, value)| (times[step], value)).unzip();
-    MatrixSeries { labels, times, values }
+    MatrixSeries { labels, times, values, histograms }
 }
 
 /// With delayed name removal rows can only now turn out to be of the same series.
@@ -292,13 +304,13 @@ fn join_equal(context: &Context<'_>, rows: &mut Batch, labels: Vec<Labels>) -> R
             unique.push((row, labels));
             continue;
         };
-        let late: Vec<(usize, f64)> = rows.row(row).iter().collect();
+        let late: Vec<(usize, Cell)> = rows.row(row).cells().collect();
         let mut target: RowMut<'_> = rows.row_mut(*first);
-        for (step, value) in late {
-            if get_bit(target.valid, step) {
+        for (step, cell) in late {
+            if target.as_row().cell(step).is_some() {
                 return Err(QueryError::execution(SAME_LABELSET));
             }
-            target.set(step, value);
+            target.replace(step, Some(cell));
         }
     }
     Ok(unique)
@@ -308,19 +320,29 @@ fn join_equal(context: &Context<'_>, rows: &mut Batch, labels: Vec<Labels>) -> R
 fn raw_samples<'q>(context: &'q Context<'q>, node: &Node, grid: Grid) -> Result<Vec<MatrixSeries>> {
     let (mut input, windows) = build::range(context, node, grid)?;
     let mut held = context.budget.reservation();
-    let mut found: Vec<(u32, Vec<i64>, Vec<f64>)> = Vec::new();
+    let mut found: Vec<(u32, MatrixSeries)> = Vec::new();
     while input.advance()? {
         let (series, samples) = input.current();
+        let mut raw = MatrixSeries::default();
         each_window(samples, &windows, |_, _, window| {
-            found.push((series, samples.times[window.clone()].to_vec(), samples.values[window].to_vec()));
+            raw.times = samples.times[window.clone()].to_vec();
+            raw.values = samples.values[window].to_vec();
         });
-        let count = found.last().filter(|last| last.0 == series).map_or(0, |last| last.1.len());
-        held.grow(count, count * 16)?;
+        each_mixed_window(samples, &windows, |_, window| raw.histograms = window.histograms.to_vec());
+        if raw.times.is_empty() && raw.histograms.is_empty() {
+            continue;
+        }
+        let of_histograms = |of: fn(&FloatHistogram) -> usize| -> usize {
+            raw.histograms.iter().map(|point| of(&point.histogram)).sum()
+        };
+        let samples_len = raw.times.len() + of_histograms(FloatHistogram::samples);
+        held.grow(samples_len, raw.times.len() * 16 + of_histograms(FloatHistogram::bytes))?;
+        found.push((series, raw));
     }
-    let series = |(series, times, values): (u32, Vec<i64>, Vec<f64>)| {
+    let labeled = |(series, raw): (u32, MatrixSeries)| {
         let labels = input.labels(series as usize);
         let labels = if input.drops_name(series as usize) { context.without_metadata(&labels) } else { labels };
-        MatrixSeries { labels, times, values }
+        MatrixSeries { labels, ..raw }
     };
-    Ok(found.into_iter().map(series).collect())
+    Ok(found.into_iter().map(labeled).collect())
 }

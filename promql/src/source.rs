@@ -3,9 +3,14 @@
 //! A storage implements [`Source`]. The engine never sees chunks, files or shards: it asks for the series that match, learns
 //! how many there are, and then takes their samples tile by tile into memory that it owns and accounts for.
 
-use model::{Labels, Matcher};
+use std::{ops::Range, sync::Arc};
 
-use crate::budget::{BudgetError, QueryBudget};
+use model::{Labels, Matcher, histogram::ResetHint};
+
+use crate::{
+    budget::{BudgetError, QueryBudget},
+    histogram::FloatHistogram,
+};
 
 /// Something that holds series.
 pub trait Source: Sync {
@@ -99,13 +104,16 @@ const TILE_SAMPLES: usize = 32 << 10;
 
 /// Decoded samples of some series, as columns. The engine owns it and uses it again for the next batch.
 ///
-/// Rows of a series lie together; a span says which. Another kind of column (native histograms) joins by a further vector and
-/// a kind in the span, which is why spans are made only by [`Tile::finish_series`].
+/// Rows of a series lie together; a span says which. Floats and native histograms are columns of their own, each in order of
+/// time, and a series has at most one sample at a time.
 #[derive(Debug, Default)]
 pub struct Tile {
     spans: Vec<TileSpan>,
     times: Vec<i64>,
     values: Vec<f64>,
+    histograms: Vec<HistogramPoint>,
+    /// Bytes of the histograms.
+    histogram_bytes: usize,
 }
 
 /// Where the samples of a series lie in a tile.
@@ -114,13 +122,34 @@ pub struct TileSpan {
     series: u32,
     start: usize,
     end: usize,
+    histograms_start: usize,
+    histograms_end: usize,
 }
 
-/// The samples of one series: two columns of equal length.
+/// A histogram at a time, in milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramPoint {
+    pub time: i64,
+    pub histogram: Arc<FloatHistogram>,
+}
+
+/// The samples of one series: two columns of equal length for floats, and one of histograms.
 #[derive(Clone, Copy, Debug)]
 pub struct Samples<'t> {
     pub times: &'t [i64],
     pub values: &'t [f64],
+    pub histograms: &'t [HistogramPoint],
+}
+
+impl Samples<'_> {
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty() && self.histograms.is_empty()
+    }
+
+    /// Some of the floats.
+    pub(crate) fn part(&self, window: Range<usize>) -> Self {
+        Self { times: &self.times[window.clone()], values: &self.values[window], histograms: &[] }
+    }
 }
 
 impl Tile {
@@ -128,22 +157,35 @@ impl Tile {
         self.spans.clear();
         self.times.clear();
         self.values.clear();
+        self.histograms.clear();
+        self.histogram_bytes = 0;
     }
 
     /// Whether a source should stop here and hand the tile over.
     pub fn is_full(&self) -> bool {
-        self.times.len() >= TILE_SAMPLES
+        self.times.len() + self.histogram_bytes / 16 >= TILE_SAMPLES
     }
 
-    /// The columns to append a series' samples to, both by the same count; [`Tile::finish_series`] closes the series.
+    /// The columns to append a series' floats to, both by the same count; [`Tile::finish_series`] closes the series.
     pub fn columns(&mut self) -> (&mut Vec<i64>, &mut Vec<f64>) {
         (&mut self.times, &mut self.values)
     }
 
-    /// Appends one sample to the series that is being written.
+    /// Appends one float to the series that is being written.
     pub fn push(&mut self, time: i64, value: f64) {
         self.times.push(time);
         self.values.push(value);
+    }
+
+    /// Appends one histogram to the series that is being written.
+    pub fn push_histogram(&mut self, time: i64, histogram: Arc<FloatHistogram>) {
+        self.histogram_bytes += histogram.bytes();
+        self.histograms.push(HistogramPoint { time, histogram });
+    }
+
+    /// The histograms of the series that is being written, for a source that has to put them in order.
+    pub fn open_histograms(&mut self) -> (usize, &mut Vec<HistogramPoint>) {
+        (self.spans.last().map_or(0, |span| span.histograms_end), &mut self.histograms)
     }
 
     /// Closes the series: everything appended since the last call belongs to it.
@@ -152,27 +194,33 @@ impl Tile {
     /// When the columns differ in length, which is a mistake of the source.
     pub fn finish_series(&mut self, series: u32) {
         assert_eq!(self.times.len(), self.values.len(), "columns grow together");
-        let start = self.spans.last().map_or(0, |span| span.end);
-        self.spans.push(TileSpan { series, start, end: self.times.len() });
+        let (start, histograms_start) = self.spans.last().map_or((0, 0), |span| (span.end, span.histograms_end));
+        let (end, histograms_end) = (self.times.len(), self.histograms.len());
+        self.spans.push(TileSpan { series, start, end, histograms_start, histograms_end });
     }
 
     pub fn series_len(&self) -> usize {
         self.spans.len()
     }
 
+    /// Samples held; a histogram counts as many as fit in its memory.
     pub fn samples_len(&self) -> usize {
-        self.times.len()
+        self.times.len() + self.histogram_bytes / 16
     }
 
     /// Bytes held, also those not used at the moment.
     pub fn bytes(&self) -> usize {
-        self.spans.capacity() * size_of::<TileSpan>() + (self.times.capacity() + self.values.capacity()) * 8
+        self.spans.capacity() * size_of::<TileSpan>()
+            + (self.times.capacity() + self.values.capacity()) * 8
+            + self.histograms.capacity() * size_of::<HistogramPoint>()
+            + self.histogram_bytes
     }
 
     /// The series index and the samples of a span, by position in the tile.
     pub fn series(&self, position: usize) -> (u32, Samples<'_>) {
-        let TileSpan { series, start, end } = self.spans[position];
-        (series, Samples { times: &self.times[start..end], values: &self.values[start..end] })
+        let TileSpan { series, start, end, histograms_start, histograms_end } = self.spans[position];
+        let (times, values) = (&self.times[start..end], &self.values[start..end]);
+        (series, Samples { times, values, histograms: &self.histograms[histograms_start..histograms_end] })
     }
 
     /// Makes this tile hold the same as another one.
@@ -180,13 +228,36 @@ impl Tile {
         self.spans.clone_from(&other.spans);
         self.times.clone_from(&other.times);
         self.values.clone_from(&other.values);
+        self.histograms.clone_from(&other.histograms);
+        self.histogram_bytes = other.histogram_bytes;
     }
 
     /// Takes stale markers out, as range selectors do.
     pub(crate) fn drop_stale(&mut self) {
-        if !self.values.iter().any(|value| model::sample::is_stale(*value)) {
-            return;
+        if self.values.iter().any(|value| model::sample::is_stale(*value)) {
+            self.drop_stale_floats();
         }
+        if self.histograms.iter().any(|point| point.histogram.is_stale()) {
+            self.drop_stale_histograms();
+        }
+    }
+
+    /// Says of each histogram of which it is not known whether a reset lies before it, for whoever adds some of them up
+    /// afterwards and can no longer tell.
+    pub(crate) fn settle_resets(&mut self) {
+        for span in &self.spans {
+            let histograms = &mut self.histograms[span.histograms_start..span.histograms_end];
+            for at in 1..histograms.len() {
+                if histograms[at].histogram.reset_hint == ResetHint::Unknown {
+                    let is_reset = histograms[at].histogram.is_reset_after(&histograms[at - 1].histogram);
+                    let hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
+                    Arc::make_mut(&mut histograms[at].histogram).reset_hint = hint;
+                }
+            }
+        }
+    }
+
+    fn drop_stale_floats(&mut self) {
         let mut kept = 0;
         for span in &mut self.spans {
             let start = kept;
@@ -201,6 +272,21 @@ impl Tile {
         }
         self.times.truncate(kept);
         self.values.truncate(kept);
+    }
+
+    fn drop_stale_histograms(&mut self) {
+        let mut kept = 0;
+        for span in &mut self.spans {
+            let start = kept;
+            for row in span.histograms_start..span.histograms_end {
+                if !self.histograms[row].histogram.is_stale() {
+                    self.histograms.swap(kept, row);
+                    kept += 1;
+                }
+            }
+            (span.histograms_start, span.histograms_end) = (start, kept);
+        }
+        self.histograms.truncate(kept);
     }
 }
 

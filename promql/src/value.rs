@@ -1,8 +1,10 @@
 //! What a query gives.
 
+use std::sync::Arc;
+
 use model::Labels;
 
-use crate::annotations::Annotation;
+use crate::{annotations::Annotation, histogram::FloatHistogram, source::HistogramPoint};
 
 /// The answer to a query, with what the engine wants to say about it.
 #[derive(Clone, Debug)]
@@ -39,19 +41,37 @@ pub enum Value {
 #[derive(Clone, Debug, PartialEq)]
 pub struct VectorSample {
     pub labels: Labels,
-    pub value: f64,
+    pub value: SampleValue,
 }
 
-/// A series of a range query, or of a range selector: columns of equal length, never empty, times ascending.
 #[derive(Clone, Debug, PartialEq)]
+pub enum SampleValue {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
+impl SampleValue {
+    pub fn float(&self) -> Option<f64> {
+        match self {
+            Self::Float(value) => Some(*value),
+            Self::Histogram(_) => None,
+        }
+    }
+}
+
+/// A series of a range query, or of a range selector: floats as columns of equal length, and histograms. Never empty, times
+/// ascending, none in both.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MatrixSeries {
     pub labels: Labels,
     /// Milliseconds.
     pub times: Vec<i64>,
     pub values: Vec<f64>,
+    pub histograms: Vec<HistogramPoint>,
 }
 
 impl MatrixSeries {
+    /// The floats.
     pub fn points(&self) -> impl ExactSizeIterator<Item = (i64, f64)> {
         self.times.iter().copied().zip(self.values.iter().copied())
     }

@@ -85,9 +85,12 @@ fn instant(engine: &Engine, source: &MemorySource, text: &str, time: i64) -> Opt
     let query = engine.parse(text).expect("the list holds good queries");
     let output = engine.instant(source, &query, time, &Control::default()).ok()?;
     match output.value {
-        Value::Vector { samples, .. } => {
-            Some(samples.into_iter().map(|sample| (sample.labels.to_string(), bits(sample.value))).collect())
-        }
+        Value::Vector { samples, .. } => Some(
+            samples
+                .into_iter()
+                .map(|sample| (sample.labels.to_string(), bits(sample.value.float().expect("only floats are loaded"))))
+                .collect(),
+        ),
         other => panic!("{text} gives a vector, not {other:?}"),
     }
 }

@@ -1,4 +1,11 @@
-//! Computed values: rows of steps, one row a series, with a bit per value that says whether it is there.
+//! Computed values: rows of steps, one row a series, with a bit per float that says whether it is there.
+//!
+//! Native histograms stand beside the floats, in a column that is there only once one of a batch's rows has some: what computes
+//! with floats need not know of them. A step of a row has a float, a histogram, or nothing.
+
+use std::{borrow::Cow, sync::Arc};
+
+use crate::histogram::FloatHistogram;
 
 /// Values of a batch that is worth handing on: 128 KiB, which stay in a core's second-level cache.
 const BATCH_VALUES: usize = 16 << 10;
@@ -11,19 +18,39 @@ pub(crate) struct Batch {
     series: Vec<u32>,
     values: Vec<f64>,
     valid: Vec<u64>,
+    /// By row and step, as far as the last row that has any.
+    histograms: Vec<Option<Arc<FloatHistogram>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'b> {
     pub(crate) values: &'b [f64],
-    /// Bit `step % 64` of word `step / 64`; bits past the last step are 0.
+    /// Of the floats: bit `step % 64` of word `step / 64`; bits past the last step are 0.
     pub(crate) valid: &'b [u64],
+    /// By step; empty if there is none.
+    histograms: &'b [Option<Arc<FloatHistogram>>],
 }
 
 #[derive(Debug)]
 pub(crate) struct RowMut<'b> {
     pub(crate) values: &'b mut [f64],
     pub(crate) valid: &'b mut [u64],
+    /// Those of the whole batch, and where this row's begin.
+    histograms: &'b mut Vec<Option<Arc<FloatHistogram>>>,
+    first: usize,
+}
+
+/// What a series has at a step.
+#[derive(Clone, Debug)]
+pub(crate) enum Cell {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
+impl From<FloatHistogram> for Cell {
+    fn from(histogram: FloatHistogram) -> Self {
+        Self::Histogram(Arc::new(histogram))
+    }
 }
 
 /// Words that hold a bit for each of `steps`.
@@ -72,13 +99,31 @@ pub(crate) fn is_full(bits: &[u64], steps: usize) -> bool {
 
 impl Batch {
     pub(crate) fn new(steps: usize) -> Self {
-        Self { steps, words: words_for(steps), series: Vec::new(), values: Vec::new(), valid: Vec::new() }
+        Self {
+            steps,
+            words: words_for(steps),
+            series: Vec::new(),
+            values: Vec::new(),
+            valid: Vec::new(),
+            histograms: Vec::new(),
+        }
     }
 
     pub(crate) fn clear(&mut self) {
         self.series.clear();
         self.values.clear();
         self.valid.clear();
+        self.histograms.clear();
+    }
+
+    /// Leaves the floats alone in it.
+    pub(crate) fn drop_histograms(&mut self) {
+        self.histograms.clear();
+    }
+
+    /// Whether any row may have histograms.
+    pub(crate) fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
     }
 
     pub(crate) fn steps(&self) -> usize {
@@ -99,7 +144,10 @@ impl Batch {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.series.capacity() * 4 + (self.values.capacity() + self.valid.capacity()) * 8
+        let histograms: usize = self.histograms.iter().flatten().map(|histogram| histogram.bytes()).sum();
+        self.series.capacity() * 4
+            + (self.values.capacity() + self.valid.capacity() + self.histograms.capacity()) * 8
+            + histograms
     }
 
     /// Appends a row in which nothing is there yet.
@@ -120,15 +168,21 @@ impl Batch {
     }
 
     pub(crate) fn push_copy(&mut self, series: u32, row: Row<'_>) {
+        let first = self.values.len();
         self.series.push(series);
         self.values.extend_from_slice(row.values);
         self.valid.extend_from_slice(row.valid);
+        if !row.histograms.is_empty() {
+            self.histograms.resize(first, None);
+            self.histograms.extend_from_slice(row.histograms);
+        }
     }
 
     /// Takes the last row away if nothing is in it.
     pub(crate) fn drop_last_if_empty(&mut self) {
         let Some(last) = self.series.len().checked_sub(1) else { return };
-        if !any(&self.valid[last * self.words..]) {
+        if self.row(last).is_empty() {
+            self.histograms.truncate(last * self.steps);
             self.series.truncate(last);
             self.values.truncate(last * self.steps);
             self.valid.truncate(last * self.words);
@@ -144,9 +198,11 @@ impl Batch {
     }
 
     pub(crate) fn row(&self, row: usize) -> Row<'_> {
+        let cells = row * self.steps..(row + 1) * self.steps;
         Row {
-            values: &self.values[row * self.steps..(row + 1) * self.steps],
             valid: &self.valid[row * self.words..(row + 1) * self.words],
+            histograms: self.histograms.get(cells.clone()).unwrap_or_default(),
+            values: &self.values[cells],
         }
     }
 
@@ -154,6 +210,8 @@ impl Batch {
         RowMut {
             values: &mut self.values[row * self.steps..(row + 1) * self.steps],
             valid: &mut self.valid[row * self.words..(row + 1) * self.words],
+            histograms: &mut self.histograms,
+            first: row * self.steps,
         }
     }
 
@@ -166,25 +224,84 @@ impl Batch {
         (0..self.rows()).map(|row| (self.series[row], self.row(row)))
     }
 
-    /// Series and value of all that is there, of a batch with one step.
+    /// Series and value of all floats that are there, of a batch with one step.
     pub(crate) fn singles(&self) -> impl Iterator<Item = (u32, f64)> {
         debug_assert_eq!(self.steps, 1, "one value is a whole row");
         let rows = self.series.iter().zip(&self.values).zip(&self.valid);
         rows.filter(|(_, valid)| **valid != 0).map(|((series, value), _)| (*series, *value))
     }
 
-    /// Values that are there.
-    pub(crate) fn valid_len(&self) -> usize {
-        self.valid.iter().map(|word| word.count_ones() as usize).sum()
+    /// Values that are there; a histogram counts as many as fit in its memory.
+    pub(crate) fn samples_len(&self) -> usize {
+        samples_len(&self.valid, &self.histograms)
     }
 }
 
-impl Row<'_> {
+fn samples_len(valid: &[u64], histograms: &[Option<Arc<FloatHistogram>>]) -> usize {
+    let floats: usize = valid.iter().map(|word| word.count_ones() as usize).sum();
+    floats + histograms.iter().flatten().map(|histogram| histogram.samples()).sum::<usize>()
+}
+
+impl<'b> Row<'b> {
+    /// A row of floats.
+    pub(crate) fn of_floats(values: &'b [f64], valid: &'b [u64]) -> Self {
+        Self { values, valid, histograms: &[] }
+    }
+
     pub(crate) fn get(&self, step: usize) -> Option<f64> {
         get_bit(self.valid, step).then(|| self.values[step])
     }
 
-    /// Step and value of all that is there.
+    pub(crate) fn histogram(&self, step: usize) -> Option<&'b Arc<FloatHistogram>> {
+        self.histograms.get(step)?.as_ref()
+    }
+
+    pub(crate) fn cell(&self, step: usize) -> Option<Cell> {
+        match self.get(step) {
+            Some(value) => Some(Cell::Float(value)),
+            None => self.histogram(step).cloned().map(Cell::Histogram),
+        }
+    }
+
+    /// Step and histogram of all that are there.
+    pub(crate) fn histograms(&self) -> impl Iterator<Item = (usize, &'b Arc<FloatHistogram>)> + use<'b> {
+        self.histograms.iter().enumerate().filter_map(|(step, histogram)| Some((step, histogram.as_ref()?)))
+    }
+
+    /// Step and what is there, in order of steps.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (usize, Cell)> + use<'b> {
+        let row = *self;
+        (0..row.values.len()).filter_map(move |step| Some((step, row.cell(step)?)))
+    }
+
+    pub(crate) fn has_histograms(&self) -> bool {
+        self.histograms.iter().any(Option::is_some)
+    }
+
+    /// The bits of all steps at which there is anything.
+    pub(crate) fn presence(&self) -> Cow<'b, [u64]> {
+        if !self.has_histograms() {
+            return Cow::Borrowed(self.valid);
+        }
+        let mut bits = self.valid.to_vec();
+        self.histograms().for_each(|(step, _)| set_bit(&mut bits, step));
+        Cow::Owned(bits)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !any(self.valid) && !self.has_histograms()
+    }
+
+    pub(crate) fn samples_len(&self) -> usize {
+        samples_len(self.valid, self.histograms)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let histograms: usize = self.histograms().map(|(_, histogram)| histogram.bytes()).sum();
+        (self.values.len() + self.valid.len() + self.histograms.len()) * 8 + histograms
+    }
+
+    /// Step and value of all floats that are there.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, f64)> {
         ones(self.valid).map(|step| (step, self.values[step]))
     }
@@ -195,17 +312,52 @@ impl Row<'_> {
 }
 
 impl RowMut<'_> {
+    /// Puts a float at a step that has no histogram.
     pub(crate) fn set(&mut self, step: usize, value: f64) {
         self.values[step] = value;
         set_bit(self.valid, step);
     }
 
+    /// Puts a histogram at a step that has no float.
+    pub(crate) fn set_histogram(&mut self, step: usize, histogram: Arc<FloatHistogram>) {
+        let end = self.first + self.values.len();
+        if self.histograms.len() < end {
+            self.histograms.resize(end, None);
+        }
+        self.histograms[self.first + step] = Some(histogram);
+    }
+
+    /// Puts something at a step, in place of whatever is there.
+    pub(crate) fn replace(&mut self, step: usize, cell: Option<Cell>) {
+        self.unset(step);
+        match cell {
+            Some(Cell::Float(value)) => self.set(step, value),
+            Some(Cell::Histogram(histogram)) => self.set_histogram(step, histogram),
+            None => {}
+        }
+    }
+
     pub(crate) fn unset(&mut self, step: usize) {
         self.valid[step / 64] &= !(1 << (step % 64));
+        if let Some(histogram) = self.histograms.get_mut(self.first + step) {
+            *histogram = None;
+        }
+    }
+
+    /// Leaves only steps whose bits are set.
+    pub(crate) fn keep(&mut self, bits: &[u64]) {
+        self.valid.iter_mut().zip(bits).for_each(|(valid, bits)| *valid &= bits);
+        let cells = self.first..self.first + self.values.len();
+        for (step, histogram) in self.histograms.get_mut(cells).unwrap_or_default().iter_mut().enumerate() {
+            if !get_bit(bits, step) {
+                *histogram = None;
+            }
+        }
     }
 
     pub(crate) fn as_row(&self) -> Row<'_> {
-        Row { values: self.values, valid: self.valid }
+        let cells = self.first..self.first + self.values.len();
+        Row { values: self.values, valid: self.valid, histograms: self.histograms.get(cells).unwrap_or_default() }
     }
 }
 
@@ -226,6 +378,6 @@ mod tests {
         assert!(!batch.row(0).is_full());
         fill(batch.row_mut(0).valid, 70);
         assert!(batch.row(0).is_full());
-        assert_eq!(batch.valid_len(), 70);
+        assert_eq!(batch.samples_len(), 70);
     }
 }

@@ -5,7 +5,7 @@ use model::Labels;
 use crate::{
     exec::{
         BoxOperator, Operator, Result,
-        batch::{Batch, fill},
+        batch::{Batch, Cell, fill},
         grouping::Groups,
     },
     plan::GroupBy,
@@ -56,11 +56,18 @@ impl Operator for Broadcast<'_> {
                 }
                 continue;
             }
-            if let Some(value) = self.narrow.row(self.next).get(0) {
-                let steps = batch.steps();
-                let row = batch.push(self.narrow.series(self.next));
-                row.values.fill(value);
-                fill(row.valid, steps);
+            let steps = batch.steps();
+            match self.narrow.row(self.next).cell(0) {
+                Some(Cell::Float(value)) => {
+                    let row = batch.push(self.narrow.series(self.next));
+                    row.values.fill(value);
+                    fill(row.valid, steps);
+                }
+                Some(Cell::Histogram(histogram)) => {
+                    let mut row = batch.push(self.narrow.series(self.next));
+                    (0..steps).for_each(|step| row.set_histogram(step, histogram.clone()));
+                }
+                None => {}
             }
             self.next += 1;
         }

@@ -1,5 +1,7 @@
 //! From the plan to operators.
 
+use std::sync::Arc;
+
 use crate::{
     annotations::invalid_quantile,
     ast::{AggregateOp, BinaryOp, Extension, Span, ValueType},
@@ -7,18 +9,18 @@ use crate::{
     exec::{
         BoxOperator, Context, Empty, Operator, Result,
         aggregate::{
-            Aggregation, count_values::count_values, counts, fold, limit::Limited, quantile::QuantileCells, top::Top,
+            Aggregation, count_values::count_values, counts, fold, histograms::WithHistograms, limit::Limited,
+            quantile::QuantileCells, top::Top,
         },
-        arithmetic,
-        batch::{Row, fill, words_for},
+        arithmetic::{self, Operation},
+        batch::{Cell, Row, any, fill, words_for},
         broadcast::Broadcast,
-        each_row,
         grid::{Grid, STEPS_MAX, Windows},
-        join::{Join, Operation},
+        join::Join,
         map::{self, Change, Map},
         matrix::{Matrix, Replay, SeriesInfo},
         merge::Merge,
-        range::{CounterCheck, RangeInput, RangeOperator},
+        range::{CounterCheck, HistogramKernel, RangeInput, RangeOperator},
         selector::{SelectorOperator, Take},
         set::SetOperation,
     },
@@ -29,16 +31,13 @@ use crate::{
         info, label, math,
         over_time::RangeFunction,
         quantile,
-        regression::PredictLinear,
         scalar::{self, Scalar},
         sort,
     },
+    histogram::FloatHistogram,
     plan::{Aggregate, Binary, Call, Node, NodeKind, Selector, TimeShift},
     value_text,
 };
-
-/// Said wherever a function or an operator has a meaning for native histograms only.
-const NO_NATIVE_HISTOGRAMS: &str = "native histograms are not stored yet";
 
 /// The operator of an expression that gives an instant vector.
 pub(crate) fn vector<'q>(context: &'q Context<'q>, node: &Node, grid: Grid) -> Result<BoxOperator<'q>> {
@@ -46,14 +45,15 @@ pub(crate) fn vector<'q>(context: &'q Context<'q>, node: &Node, grid: Grid) -> R
         return Ok(Box::new(Empty));
     }
     match &node.kind {
-        NodeKind::Selector(selector) => instant_selector(context, selector, grid, false),
+        NodeKind::Selector(selector) => instant_selector(context, selector, node.span, grid, false),
         NodeKind::StepInvariant(inner) if grid.count == 1 => vector(context, inner, grid),
         NodeKind::StepInvariant(inner) => {
             Ok(Box::new(Broadcast::new(vector(context, inner, Grid::instant(grid.start))?)))
         }
         NodeKind::Negate(operand) => {
             let input = vector(context, operand, grid)?;
-            changed(context, input, grid, true, map::values(|value| -value))
+            let negate = map::cells(map::values(|value| -value), |_, histogram| Some(histogram.times(-1.0).into()));
+            changed(context, input, grid, true, negate)
         }
         NodeKind::Binary(binary) => vector_binary(context, binary, node.span, grid),
         NodeKind::Aggregate(aggregate) => self::aggregate(context, aggregate, node.span, grid),
@@ -67,6 +67,7 @@ pub(crate) fn vector<'q>(context: &'q Context<'q>, node: &Node, grid: Grid) -> R
 fn instant_selector<'q>(
     context: &'q Context<'q>,
     selector: &Selector,
+    span: Span,
     grid: Grid,
     is_timestamp: bool,
 ) -> Result<BoxOperator<'q>> {
@@ -76,7 +77,7 @@ fn instant_selector<'q>(
         _ => Take::Value,
     };
     let windows = windows(grid, selector.time, context.options.lookback_ms);
-    let operator = SelectorOperator::open(context, selector, windows, take)?;
+    let operator = SelectorOperator::open(context, selector, windows, take, span)?;
     if is_timestamp { deduplicated(context, Box::new(operator), grid) } else { Ok(Box::new(operator)) }
 }
 
@@ -189,7 +190,7 @@ fn constant<'q>(context: &'q Context<'q>, scalar: Scalar, grid: Grid) -> Result<
     let values: Vec<f64> = (0..grid.count).map(|step| scalar.at(step)).collect();
     let mut valid = vec![0; words_for(grid.count)];
     fill(&mut valid, grid.count);
-    matrix.push(0, Row { values: &values, valid: &valid })?;
+    matrix.push(0, Row::of_floats(&values, &valid))?;
     let info = SeriesInfo { labels: model::Labels::empty(), drops_name: false };
     Ok(Replay::new(vec![info], matrix, true).boxed())
 }
@@ -197,10 +198,7 @@ fn constant<'q>(context: &'q Context<'q>, scalar: Scalar, grid: Grid) -> Result<
 fn vector_binary<'q>(context: &'q Context<'q>, binary: &Binary, span: Span, grid: Grid) -> Result<BoxOperator<'q>> {
     let Binary { op, left, right, return_bool, matching } = binary;
     let is_vector = |node: &Node| node.value_type() == ValueType::Vector;
-    if arithmetic::is_trim(*op) {
-        let side = if is_vector(left) { left } else { right };
-        return trimmed_floats(context, *op, side, span, grid);
-    }
+    let operation = Operation { op: *op, return_bool: *return_bool, span };
     if let (true, true) = (is_vector(left), is_vector(right)) {
         let matching = matching.as_ref().expect("the parser gives two vectors a matching");
         let (left, right) = (vector(context, left, grid)?, vector(context, right, grid)?);
@@ -211,7 +209,6 @@ fn vector_binary<'q>(context: &'q Context<'q>, binary: &Binary, span: Span, grid
                 _ => Ok(Box::new(set)),
             };
         }
-        let operation = Operation { op: *op, return_bool: *return_bool };
         let join = Join::new(context, left, right, operation, matching, grid.count)?;
         if join.is_unique() {
             return Ok(Box::new(join));
@@ -223,33 +220,37 @@ fn vector_binary<'q>(context: &'q Context<'q>, binary: &Binary, span: Span, grid
     let (vector_side, scalar_side) = if swapped { (right, left) } else { (left, right) };
     let scalar = number(context, scalar_side, grid)?;
     let input = vector(context, vector_side, grid)?;
-    if op.is_comparison() && !return_bool {
-        return changed(context, input, grid, false, map::filter(*op, scalar, swapped));
-    }
-    changed(context, input, grid, true, map::with_scalar(*op, scalar, swapped, *return_bool))
+    let of_histogram = {
+        let scalar = scalar.clone();
+        move |step: usize, histogram: &Arc<FloatHistogram>| {
+            let (vector, scalar) = (Cell::Histogram(histogram.clone()), Cell::Float(scalar.at(step)));
+            match swapped {
+                true => operation.cells(context, &scalar, &vector),
+                false => operation.cells(context, &vector, &scalar),
+            }
+        }
+    };
+    let of_floats = if arithmetic::is_trim(*op) {
+        trim_floats(context, operation)
+    } else if op.is_comparison() && !return_bool {
+        map::filter(*op, scalar, swapped)
+    } else {
+        map::with_scalar(*op, scalar, swapped, *return_bool)
+    };
+    let drops_name = operation.drops_name() && !arithmetic::is_trim(*op);
+    changed(context, input, grid, drops_name, map::cells(of_floats, of_histogram))
 }
 
 /// Trimming has no meaning for floats: they are dropped, with a remark.
-fn trimmed_floats<'q>(
-    context: &'q Context<'q>,
-    op: BinaryOp,
-    side: &Node,
-    span: Span,
-    grid: Grid,
-) -> Result<BoxOperator<'q>> {
-    let mut found = false;
-    each_row(context, vector(context, side, grid)?.as_mut(), grid.count, |_, _| {
-        found = true;
-        Ok(())
-    })?;
-    if found {
-        let op = op.as_str();
-        context.info(
-            span,
-            format!("incompatible sample types encountered for binary operator \"{op}\": float {op} float"),
-        );
-    }
-    Ok(Box::new(Empty))
+fn trim_floats<'q>(context: &'q Context<'q>, operation: Operation) -> Change<'q> {
+    Box::new(move |batch| {
+        for row in 0..batch.rows() {
+            if any(batch.row(row).valid) {
+                operation.cells(context, &Cell::Float(0.0), &Cell::Float(0.0));
+            }
+            batch.row_mut(row).valid.fill(0);
+        }
+    })
 }
 
 fn aggregate<'q>(context: &'q Context<'q>, aggregate: &Aggregate, span: Span, grid: Grid) -> Result<BoxOperator<'q>> {
@@ -265,7 +266,7 @@ fn aggregate<'q>(context: &'q Context<'q>, aggregate: &Aggregate, span: Span, gr
             let input = vector(context, &aggregate.operand, grid)?;
             let direction =
                 if aggregate.op == AggregateOp::TopK { Direction::Descending } else { Direction::Ascending };
-            Box::new(Top::new(context, input, grouping, &counts, direction, steps)?)
+            Box::new(Top::new(context, input, grouping, &counts, direction, aggregate.operand.span, steps)?)
         }
         AggregateOp::LimitK => {
             let counts = counts(&parameter(&aggregate.parameter)?)?;
@@ -286,13 +287,15 @@ fn aggregate<'q>(context: &'q Context<'q>, aggregate: &Aggregate, span: Span, gr
                 warn_of_odd_quantiles(context, &quantile, parameter_span);
             }
             Box::new(Aggregation::new(context, input, grouping, steps, |groups| {
-                Box::new(QuantileCells::new(context, quantile, groups, steps))
+                let floats = Box::new(QuantileCells::new(context, quantile, groups, steps));
+                Box::new(WithHistograms::new(context, AggregateOp::Quantile, aggregate.operand.span, floats, steps))
             })?)
         }
         op => {
             let input = vector(context, &aggregate.operand, grid)?;
             Box::new(Aggregation::new(context, input, grouping, steps, |groups| {
-                fold::cells(op, groups, steps).expect("all others are matched above")
+                let floats = fold::cells(op, groups, steps).expect("all others are matched above");
+                Box::new(WithHistograms::new(context, op, aggregate.operand.span, floats, steps))
             })?)
         }
     })
@@ -334,12 +337,6 @@ fn vector_call<'q>(context: &'q Context<'q>, call: &Call, span: Span, grid: Grid
         Function::Timestamp => timestamp(context, call, grid),
         Function::Vector => constant(context, scalar_arg(0)?, grid),
         Function::Range(function) => range_function(context, call, function, grid),
-        Function::PredictLinear => {
-            let (input, windows) = range(context, &call.args[0], grid)?;
-            let kernel = Box::new(PredictLinear { ahead: scalar_arg(1)? });
-            let operator = RangeOperator::new(context, input, windows, kernel, false, CounterCheck::Off);
-            deduplicated(context, Box::new(operator), grid)
-        }
         Function::Absent => {
             let labels = absent::labels(&call.args[0]);
             Ok(absent::of_vector(context, arg(0)?.as_mut(), labels, grid.count)?.boxed())
@@ -379,7 +376,13 @@ fn vector_call<'q>(context: &'q Context<'q>, call: &Call, span: Span, grid: Grid
         Function::StartTimestamp => {
             Err(QueryError::execution(format!("{}(): start timestamps are not stored yet", call.name)))
         }
-        Function::NativeHistogram => Err(QueryError::execution(format!("{}(): {NO_NATIVE_HISTOGRAMS}", call.name))),
+        Function::NativeHistogram(measure) => {
+            let no_floats: Change<'q> = Box::new(|batch| {
+                (0..batch.rows()).for_each(|row| batch.row_mut(row).valid.fill(0));
+            });
+            let change = map::cells(no_floats, move |_, histogram| Some(Cell::Float(measure.of(histogram))));
+            changed(context, arg(0)?, grid, true, change)
+        }
         Function::Pi | Function::Time | Function::Query(_) | Function::Extremum(_) | Function::Scalar => {
             unreachable!("the parser has checked that this function gives a vector")
         }
@@ -426,10 +429,15 @@ fn date_part<'q>(context: &'q Context<'q>, call: &Call, date: DateFunction, grid
 
 fn timestamp<'q>(context: &'q Context<'q>, call: &Call, grid: Grid) -> Result<BoxOperator<'q>> {
     if let NodeKind::Selector(selector) = &call.args[0].unmarked().kind {
-        return instant_selector(context, selector, grid, true);
+        return instant_selector(context, selector, call.args[0].span, grid, true);
     }
     let times = Scalar::Steps(grid.times().map(|time| time as f64 / 1000.0).collect());
-    changed(context, vector(context, &call.args[0], grid)?, grid, true, map::values_with(times, |_, time| time))
+    let of_histogram = {
+        let times = times.clone();
+        move |step, _: &Arc<FloatHistogram>| Some(Cell::Float(times.at(step)))
+    };
+    let change = map::cells(map::values_with(times, |_, time| time), of_histogram);
+    changed(context, vector(context, &call.args[0], grid)?, grid, true, change)
 }
 
 fn range_function<'q>(
@@ -448,14 +456,17 @@ fn range_function<'q>(
         NodeKind::RangeSelector(range) => range.selector.extension,
         _ => None,
     };
-    let kernel = match extension {
-        None => function.kernel(numbers),
-        Some(extension) => function
-            .extended_kernel(extension, context.options.lookback_ms)
-            .ok_or_else(|| misused(extension, call.name))?,
+    let lookback = context.options.lookback_ms;
+    let (kernel, histograms) = match extension {
+        None => (function.kernel(numbers), HistogramKernel::Plain(function)),
+        Some(extension) => (
+            function.extended_kernel(extension, lookback).ok_or_else(|| misused(extension, call.name))?,
+            HistogramKernel::Extended(function, extension, lookback),
+        ),
     };
     let check = if function.wants_counter() { CounterCheck::On } else { CounterCheck::Off };
-    let operator = Box::new(RangeOperator::new(context, input, windows, kernel, function.keeps_name(), check));
+    let operator =
+        Box::new(RangeOperator::new(context, input, windows, kernel, histograms, function.keeps_name(), check));
     if function.keeps_name() { Ok(operator) } else { deduplicated(context, operator, grid) }
 }
 

@@ -5,41 +5,19 @@
 use model::{Label, Labels, LabelsBuilder};
 
 use crate::{
-    ast::{BinaryOp, Cardinality, VectorMatching},
+    ast::{Cardinality, VectorMatching},
     budget::Reservation,
     error::QueryError,
     exec::{
         BoxOperator, Context, Operator, Result,
-        arithmetic::{arithmetic, compare},
-        batch::{Batch, Row, RowMut, any, get_bit, ones, words_for},
+        arithmetic::{Operation, arithmetic, is_trim},
+        batch::{Batch, Cell, Row, RowMut, any, get_bit, ones, words_for},
         each_row,
         grouping::{self, GroupTable},
         matrix::Matrix,
     },
     plan::GroupBy,
 };
-
-/// What two matched values become.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Operation {
-    pub(crate) op: BinaryOp,
-    pub(crate) return_bool: bool,
-}
-
-impl Operation {
-    pub(crate) fn drops_name(self) -> bool {
-        self.return_bool || !self.op.is_comparison()
-    }
-
-    /// The value of a pair; `None` where a comparison filters it out.
-    fn evaluate(self, left: f64, right: f64) -> Option<f64> {
-        match (self.op.is_comparison(), self.return_bool) {
-            (false, _) => Some(arithmetic(self.op)(left, right)),
-            (true, true) => Some(f64::from(u8::from(compare(self.op, left, right)))),
-            (true, false) => compare(self.op, left, right).then_some(left),
-        }
-    }
-}
 
 pub(crate) struct Join<'q> {
     context: &'q Context<'q>,
@@ -174,8 +152,9 @@ impl<'q> Join<'q> {
     }
 
     fn check(&mut self, signature: usize, row: Row<'_>) -> Result<()> {
+        let row_presence = row.presence();
         for (steps, text) in &self.one.conflicts {
-            if steps.iter().zip(row.valid).any(|(conflict, valid)| conflict & valid != 0) {
+            if steps.iter().zip(row_presence.iter()).any(|(conflict, valid)| conflict & valid != 0) {
                 return Err(QueryError::execution(text.clone()));
             }
         }
@@ -186,7 +165,7 @@ impl<'q> Join<'q> {
         let mut matched = vec![0; words];
         self.one.steps_with_value(signature, &mut matched);
         let present = &mut self.present[signature * words..(signature + 1) * words];
-        for ((present, valid), matched) in present.iter_mut().zip(row.valid).zip(matched) {
+        for ((present, valid), matched) in present.iter_mut().zip(row_presence.iter()).zip(matched) {
             let counts = if self.rules.one_fill.is_some() { !0 } else { matched };
             if self.rules.one_to_one && *present & valid & counts != 0 {
                 return Err(QueryError::execution(MANY_TO_ONE_NOT_EXPLICIT));
@@ -209,23 +188,29 @@ impl<'q> Join<'q> {
             if let Some(fill) = self.rules.one_fill.filter(|_| variant == self.one.fill_variant(signature)) {
                 let mut matched = vec![0; row.valid.len()];
                 self.one.steps_with_value(signature, &mut matched);
-                for (step, value) in row.iter().filter(|(step, _)| !get_bit(&matched, *step)) {
-                    if let Some(value) = self.pair(value, fill) {
-                        target.set(step, value);
-                    }
+                for (step, cell) in row.cells().filter(|(step, _)| !get_bit(&matched, *step)) {
+                    target.replace(step, self.pair(&cell, &Cell::Float(fill)));
                 }
             }
             out.drop_last_if_empty();
         }
     }
 
-    fn pair(&self, many: f64, one: f64) -> Option<f64> {
-        if self.rules.swapped { self.operation.evaluate(one, many) } else { self.operation.evaluate(many, one) }
+    fn pair(&self, many: &Cell, one: &Cell) -> Option<Cell> {
+        let (left, right) = if self.rules.swapped { (one, many) } else { (many, one) };
+        self.operation.cells(self.context, left, right)
     }
 
     /// Puts the values of matched steps in a row.
     fn combine(&self, many: Row<'_>, one: Row<'_>, target: &mut RowMut<'_>) {
         let (left, right) = if self.rules.swapped { (one, many) } else { (many, one) };
+        if is_trim(self.operation.op) || left.has_histograms() || right.has_histograms() {
+            for (step, left) in left.cells() {
+                let Some(right) = right.cell(step) else { continue };
+                target.replace(step, self.operation.cells(self.context, &left, &right));
+            }
+            return;
+        }
         let is_arithmetic = !self.operation.op.is_comparison();
         if is_arithmetic && left.is_full() && right.is_full() {
             let function = arithmetic(self.operation.op);
@@ -238,7 +223,7 @@ impl<'q> Join<'q> {
         for (word, (left_word, right_word)) in left.valid.iter().zip(right.valid).enumerate() {
             for bit in ones(&[left_word & right_word]) {
                 let step = word * 64 + bit;
-                if let Some(value) = self.operation.evaluate(left.values[step], right.values[step]) {
+                if let Some(value) = self.operation.floats(left.values[step], right.values[step]) {
                     target.set(step, value);
                 }
             }
@@ -253,10 +238,8 @@ impl<'q> Join<'q> {
             let one = self.one.matrix.rows.row(*one_row);
             let variant = self.one.variants[self.one.matrix.rows.series(*one_row) as usize];
             let mut target = out.push(self.fill_first[signature] + variant);
-            for (step, value) in one.iter().filter(|(step, _)| !get_bit(present, *step)) {
-                if let Some(value) = self.pair(fill, value) {
-                    target.set(step, value);
-                }
+            for (step, cell) in one.cells().filter(|(step, _)| !get_bit(present, *step)) {
+                target.replace(step, self.pair(&Cell::Float(fill), &cell));
             }
             out.drop_last_if_empty();
         }
@@ -349,7 +332,8 @@ impl OneSide {
             let signature = self.signatures[series as usize] as usize;
             for other in &self.rows[signature] {
                 let other_row = self.matrix.rows.row(*other);
-                let both: Vec<u64> = row.valid.iter().zip(other_row.valid).map(|(left, right)| left & right).collect();
+                let (row, other_row) = (row.presence(), other_row.presence());
+                let both: Vec<u64> = row.iter().zip(other_row.iter()).map(|(left, right)| left & right).collect();
                 if any(&both) {
                     conflicts.push((both, signature, self.matrix.rows.series(*other), series));
                 }
@@ -373,7 +357,8 @@ impl OneSide {
 
     fn steps_with_value(&self, signature: usize, bits: &mut [u64]) {
         for row in &self.rows[signature] {
-            bits.iter_mut().zip(self.matrix.rows.row(*row).valid).for_each(|(bits, valid)| *bits |= valid);
+            let present = self.matrix.rows.row(*row).presence();
+            bits.iter_mut().zip(present.iter()).for_each(|(bits, present)| *bits |= present);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Operators that change the values of a row in place and leave the series what they are, but for the name.
 
+use std::sync::Arc;
+
 use model::Labels;
 
 use crate::{
@@ -7,10 +9,11 @@ use crate::{
     exec::{
         BoxOperator, Context, Operator, Result,
         arithmetic::{arithmetic, compare},
-        batch::Batch,
+        batch::{Batch, Cell},
         grouping::Groups,
     },
     functions::scalar::Scalar,
+    histogram::FloatHistogram,
     plan::GroupBy,
 };
 
@@ -80,9 +83,34 @@ pub(crate) fn groups_below_drop(
     Ok(Some(groups))
 }
 
-/// Maps every value; also those that are not there, which nobody sees.
+/// Maps every float; also those that are not there, which nobody sees. Histograms go: most functions have no meaning for them.
 pub(crate) fn values<'q>(function: impl Fn(f64) -> f64 + 'q) -> Change<'q> {
-    Box::new(move |batch| batch.values_mut().iter_mut().for_each(|value| *value = function(*value)))
+    Box::new(move |batch| {
+        batch.drop_histograms();
+        batch.values_mut().iter_mut().for_each(|value| *value = function(*value));
+    })
+}
+
+/// Maps floats by one function and histograms by another.
+pub(crate) fn cells<'q>(
+    mut floats: Change<'q>,
+    histograms: impl Fn(usize, &Arc<FloatHistogram>) -> Option<Cell> + 'q,
+) -> Change<'q> {
+    Box::new(move |batch| {
+        if !batch.has_histograms() {
+            floats(batch);
+            return;
+        }
+        let mut found: Vec<(usize, usize, Option<Cell>)> = Vec::new();
+        for row in 0..batch.rows() {
+            found.extend(batch.row(row).histograms().map(|(step, histogram)| (row, step, histograms(step, histogram))));
+        }
+        batch.drop_histograms();
+        floats(batch);
+        for (row, step, cell) in found {
+            batch.row_mut(row).replace(step, cell);
+        }
+    })
 }
 
 /// Maps every value together with a scalar of the same step.
@@ -90,6 +118,7 @@ pub(crate) fn values_with<'q>(scalar: Scalar, function: impl Fn(f64, f64) -> f64
     match scalar {
         Scalar::Constant(scalar) => values(move |value| function(value, scalar)),
         Scalar::Steps(scalars) => Box::new(move |batch| {
+            batch.drop_histograms();
             for row in batch.values_mut().chunks_exact_mut(scalars.len()) {
                 row.iter_mut().zip(&scalars).for_each(|(value, scalar)| *value = function(*value, *scalar));
             }
@@ -124,6 +153,7 @@ pub(crate) fn with_scalar<'q>(op: BinaryOp, scalar: Scalar, swapped: bool, is_bo
 pub(crate) fn filter<'q>(op: BinaryOp, scalar: Scalar, swapped: bool) -> Change<'q> {
     let keeps = move |value, scalar| if swapped { compare(op, scalar, value) } else { compare(op, value, scalar) };
     Box::new(move |batch| {
+        batch.drop_histograms();
         for row in 0..batch.rows() {
             let row = batch.row_mut(row);
             for (index, (word, values)) in row.valid.iter_mut().zip(row.values.chunks(64)).enumerate() {

@@ -30,8 +30,7 @@ impl Matrix {
     }
 
     pub(crate) fn push(&mut self, series: u32, row: Row<'_>) -> Result<()> {
-        let samples = row.valid.iter().map(|word| word.count_ones() as usize).sum();
-        self.held.grow(samples, row.values.len() * 8 + row.valid.len() * 8 + 4)?;
+        self.held.grow(row.samples_len(), row.bytes() + 4)?;
         self.rows.push_copy(series, row);
         Ok(())
     }

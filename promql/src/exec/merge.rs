@@ -67,9 +67,12 @@ impl<'q> Merge<'q> {
     }
 }
 
-fn join(into: RowMut<'_>, from: Row<'_>, conflict: &str) -> Result<()> {
-    if into.valid.iter().zip(from.valid).any(|(left, right)| left & right != 0) {
+pub(crate) fn join(mut into: RowMut<'_>, from: Row<'_>, conflict: &str) -> Result<()> {
+    if into.as_row().presence().iter().zip(from.presence().iter()).any(|(left, right)| left & right != 0) {
         return Err(QueryError::execution(conflict));
+    }
+    for (step, histogram) in from.histograms() {
+        into.set_histogram(step, histogram.clone());
     }
     for step in ones(from.valid) {
         into.values[step] = from.values[step];

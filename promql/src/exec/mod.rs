@@ -130,7 +130,7 @@ pub(crate) fn each_batch(
     let mut batch = Batch::new(steps);
     while operator.next(&mut batch)? {
         context.budget.check()?;
-        held.set(batch.valid_len(), batch.bytes())?;
+        held.set(batch.samples_len(), batch.bytes())?;
         visit(&batch)?;
     }
     Ok(())

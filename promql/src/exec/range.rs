@@ -1,21 +1,29 @@
 //! Range vectors, and the functions that make an instant vector of them.
 
-use model::{Labels, sample};
+use std::sync::Arc;
+
+use model::{Labels, histogram::ResetHint, sample};
 
 use crate::{
     ast::{Extension, Span},
     budget::Reservation,
     exec::{
         BoxOperator, Context, Operator, Result,
-        batch::Batch,
+        batch::{Batch, any},
         grid::{Grid, Windows},
         grouping::Groups,
         map::groups_below_drop,
         selector::{self, ReadRange, TileCursor},
     },
-    functions::Kernel,
+    functions::{
+        Kernel,
+        extended::ExactHistograms,
+        mixed::{self, Remark},
+        over_time::RangeFunction,
+    },
+    histogram::FloatHistogram,
     plan::{GroupBy, RangeSelector},
-    source::{Samples, SeriesStream},
+    source::{HistogramPoint, Samples, SeriesStream},
 };
 
 /// A range vector: the samples of one series after the other.
@@ -41,6 +49,7 @@ pub(crate) struct ComputedRange<'q> {
     next: usize,
     times: Vec<i64>,
     values: Vec<f64>,
+    histograms: Vec<HistogramPoint>,
     held: Reservation,
     _fixed: Reservation,
     context: &'q Context<'q>,
@@ -85,6 +94,7 @@ impl<'q> RangeInput<'q> {
             next: 0,
             times: Vec::new(),
             values: Vec::new(),
+            histograms: Vec::new(),
             held: context.budget.reservation(),
             _fixed: fixed,
             context,
@@ -171,7 +181,7 @@ impl ComputedRange<'_> {
             if !self.operator.next(&mut self.batch)? {
                 return Ok(false);
             }
-            self.held.set(self.batch.valid_len(), self.batch.bytes())?;
+            self.held.set(self.batch.samples_len(), self.batch.bytes())?;
         }
         let row = self.batch.row(self.next);
         self.times.clear();
@@ -183,14 +193,31 @@ impl ComputedRange<'_> {
             self.times.extend(row.iter().map(|(step, _)| self.grid_times[step]));
             self.values.extend(row.iter().map(|(_, value)| value));
         }
+        self.histograms.clear();
+        self.histograms.extend(
+            row.histograms().map(|(step, histogram)| HistogramPoint {
+                time: self.grid_times[step],
+                histogram: unsettled(histogram),
+            }),
+        );
         debug_assert!(self.values.iter().all(|value| !sample::is_stale(*value)), "no operator makes stale markers");
         self.next += 1;
         Ok(true)
     }
 
     fn current(&self) -> (u32, Samples<'_>) {
-        (self.batch.series(self.next - 1), Samples { times: &self.times, values: &self.values })
+        let samples = Samples { times: &self.times, values: &self.values, histograms: &self.histograms };
+        (self.batch.series(self.next - 1), samples)
     }
+}
+
+/// Between the times of a subquery there may be samples, so what is known of resets since the sample before no longer holds.
+fn unsettled(histogram: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {
+    let mut histogram = histogram.clone();
+    if matches!(histogram.reset_hint, ResetHint::Reset | ResetHint::NotReset) {
+        Arc::make_mut(&mut histogram).reset_hint = ResetHint::Unknown;
+    }
+    histogram
 }
 
 /// Whether the info about metrics that may be no counters applies to a function.
@@ -210,10 +237,25 @@ const UNCHECKED_WORK_MAX: usize = 1 << 20;
 pub(crate) struct RangeOperator<'q> {
     context: &'q Context<'q>,
     input: RangeInput<'q>,
-    windows: Windows,
-    kernel: Box<dyn Kernel + 'q>,
+    kernels: Kernels<'q>,
     keeps_name: bool,
     counter_check: CounterCheck,
+}
+
+/// What is computed of each window.
+struct Kernels<'q> {
+    windows: Windows,
+    floats: Box<dyn Kernel + 'q>,
+    histograms: HistogramKernel,
+    remarks: Vec<Remark>,
+}
+
+/// What is done about windows in which there are histograms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum HistogramKernel {
+    Plain(RangeFunction),
+    /// With a selector that is `anchored` or `smoothed`, and the lookback.
+    Extended(RangeFunction, Extension, i64),
 }
 
 impl<'q> RangeOperator<'q> {
@@ -222,10 +264,22 @@ impl<'q> RangeOperator<'q> {
         input: RangeInput<'q>,
         windows: Windows,
         kernel: Box<dyn Kernel + 'q>,
+        histograms: HistogramKernel,
         keeps_name: bool,
         counter_check: CounterCheck,
     ) -> Self {
-        Self { context, input, windows, kernel, keeps_name, counter_check }
+        let kernels = Kernels { windows, floats: kernel, histograms, remarks: Vec::new() };
+        Self { context, input, kernels, keeps_name, counter_check }
+    }
+
+    fn report(&mut self, series: u32) {
+        if self.kernels.remarks.is_empty() {
+            return;
+        }
+        let name = self.input.name(series as usize);
+        for remark in self.kernels.remarks.drain(..) {
+            remark.report(self.context, self.input.span(), &name);
+        }
     }
 
     /// Says once per metric that its name, or its type label, is not that of a counter.
@@ -254,6 +308,26 @@ impl<'q> RangeOperator<'q> {
             let text =
                 format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"{name}\"");
             self.context.info(self.input.span(), text);
+        }
+    }
+}
+
+impl Kernels<'_> {
+    /// Puts the row of a series in a batch.
+    fn run(&mut self, series: u32, samples: Samples<'_>, batch: &mut Batch) {
+        let Self { windows, floats, histograms, remarks } = self;
+        let mut row = batch.push(series);
+        if !samples.times.is_empty() {
+            floats.run(samples, windows, &mut row);
+        }
+        if !samples.histograms.is_empty() {
+            match *histograms {
+                HistogramKernel::Plain(function) => mixed::run(function, samples, windows, &mut row, remarks),
+                HistogramKernel::Extended(function, extension, lookback) => {
+                    let exact = ExactHistograms { function, extension, lookback };
+                    exact.run(samples, windows, &mut row, remarks);
+                }
+            }
         }
     }
 }
@@ -291,16 +365,18 @@ impl Operator for RangeOperator<'_> {
         batch.clear();
         while !batch.is_full() && self.input.advance()? {
             let (series, samples) = self.input.current();
-            if samples.times.is_empty() {
+            if samples.is_empty() {
                 continue;
             }
-            if samples.times.len().saturating_mul(self.windows.len()) > UNCHECKED_WORK_MAX {
+            let count = samples.times.len() + samples.histograms.len();
+            if count.saturating_mul(self.kernels.windows.len()) > UNCHECKED_WORK_MAX {
                 self.context.budget.check()?;
             }
-            let rows = batch.rows();
-            self.kernel.run(samples, &self.windows, &mut batch.push(series));
+            self.kernels.run(series, samples, batch);
+            self.report(series);
+            let has_floats = any(batch.row(batch.rows() - 1).valid);
             batch.drop_last_if_empty();
-            if batch.rows() > rows {
+            if has_floats {
                 self.check_counter(series as usize);
             }
         }

@@ -3,15 +3,17 @@
 use model::{Labels, METRIC_NAME, MatchOp, Matcher, sample};
 
 use crate::{
+    ast::Span,
     budget::Reservation,
     exec::{
         Context, Operator, Result,
-        batch::{Batch, RowMut},
+        batch::{Batch, Cell, RowMut},
         grid::Windows,
         grouping::Groups,
         stored,
     },
-    plan::{GroupBy, Selector},
+    functions::{extended, mixed::Remark},
+    plan::{GroupBy, HistogramDetail, Selector},
     source::{Grouping, Hints, Samples, SelectRequest, SeriesStream, Tile},
 };
 
@@ -70,8 +72,16 @@ pub(crate) enum Take {
     Value,
     /// `timestamp(selector)`: the sample's time in seconds.
     Timestamp,
+    /// The same of floats only; histograms stay what they are.
+    TimestampOfFloat,
     /// `selector smoothed`: interpolated between the neighbours.
     Smoothed,
+}
+
+impl Take {
+    fn is_time(self) -> bool {
+        matches!(self, Self::Timestamp | Self::TimestampOfFloat)
+    }
 }
 
 pub(crate) struct SelectorOperator<'q> {
@@ -81,17 +91,26 @@ pub(crate) struct SelectorOperator<'q> {
     take: Take,
     one_name: bool,
     tile: TileCursor<'q>,
+    span: Span,
+    remarks: Vec<Remark>,
 }
 
 impl<'q> SelectorOperator<'q> {
-    pub(crate) fn open(context: &'q Context<'q>, selector: &Selector, windows: Windows, take: Take) -> Result<Self> {
+    pub(crate) fn open(
+        context: &'q Context<'q>,
+        selector: &Selector,
+        windows: Windows,
+        take: Take,
+        span: Span,
+    ) -> Result<Self> {
         let read = ReadRange {
             min_time: windows.start(0).saturating_add(1),
             max_time: windows.last_end().saturating_add(if take == Take::Smoothed { windows.range } else { 0 }),
         };
         let stream = open(context, selector, &windows, read, false)?;
         let one_name = has_one_name(&selector.matchers);
-        Ok(Self { context, stream, windows, take, one_name, tile: TileCursor::new(context, selector) })
+        let tile = TileCursor::new(context, selector);
+        Ok(Self { context, stream, windows, take, one_name, tile, span, remarks: Vec::new() })
     }
 }
 
@@ -105,8 +124,11 @@ impl SelectorOperator<'_> {
         let (end, range) = (self.windows.end(0), self.windows.range);
         while !batch.is_full() && self.tile.advance(self.stream.as_mut(), false)? {
             let (series, samples) = self.tile.current();
-            if let Some((time, value)) = newest_at(samples, end, range) {
-                batch.push_single(series, if self.take == Take::Timestamp { time as f64 / 1000.0 } else { value });
+            if !samples.histograms.is_empty() {
+                newest_cells(samples, &self.windows, self.take, &mut batch.push(series));
+                batch.drop_last_if_empty();
+            } else if let Some((time, value)) = newest_at(samples, end, range) {
+                batch.push_single(series, if self.take.is_time() { time as f64 / 1000.0 } else { value });
             }
         }
         Ok(!batch.is_empty())
@@ -120,7 +142,7 @@ impl Operator for SelectorOperator<'_> {
 
     fn labels(&self, series: usize) -> Labels {
         let labels = self.stream.labels(series);
-        if self.take == Take::Timestamp && !self.context.options.delayed_name_removal {
+        if self.take.is_time() && !self.context.options.delayed_name_removal {
             self.context.without_metadata(&labels)
         } else {
             labels
@@ -128,7 +150,7 @@ impl Operator for SelectorOperator<'_> {
     }
 
     fn drops_name(&self, _series: usize) -> bool {
-        self.take == Take::Timestamp && self.context.options.delayed_name_removal
+        self.take.is_time() && self.context.options.delayed_name_removal
     }
 
     fn is_unique_without_name(&self) -> bool {
@@ -136,7 +158,7 @@ impl Operator for SelectorOperator<'_> {
     }
 
     fn groups(&mut self, grouping: &GroupBy) -> Result<Option<Groups>> {
-        if self.take == Take::Timestamp {
+        if self.take.is_time() {
             return Ok(None);
         }
         Ok(source_groups(self.stream.as_mut(), grouping))
@@ -151,11 +173,23 @@ impl Operator for SelectorOperator<'_> {
             let (series, samples) = self.tile.current();
             let mut row = batch.push(series);
             match self.take {
+                Take::Smoothed if !samples.histograms.is_empty() => {
+                    extended::smooth_mixed_instants(samples, &self.windows, &mut row, &mut self.remarks);
+                }
+                take if !samples.histograms.is_empty() => newest_cells(samples, &self.windows, take, &mut row),
                 Take::Value => newest(samples, &self.windows, &mut row, |_, value| value),
-                Take::Timestamp => newest(samples, &self.windows, &mut row, |time, _| time as f64 / 1000.0),
-                Take::Smoothed => crate::functions::extended::smooth_instants(samples, &self.windows, &mut row),
+                Take::Timestamp | Take::TimestampOfFloat => {
+                    newest(samples, &self.windows, &mut row, |time, _| time as f64 / 1000.0)
+                }
+                Take::Smoothed => extended::smooth_instants(samples, &self.windows, &mut row),
             }
             batch.drop_last_if_empty();
+            if !self.remarks.is_empty() {
+                let labels = self.stream.labels(series as usize);
+                for remark in self.remarks.drain(..) {
+                    remark.report(self.context, self.span, labels.metric_name().unwrap_or_default());
+                }
+            }
         }
         Ok(!batch.is_empty())
     }
@@ -169,7 +203,7 @@ pub(crate) fn source_groups(stream: &mut dyn SeriesStream, grouping: &GroupBy) -
 
 /// At each step the newest sample of the window, unless that is a stale marker.
 fn newest(samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>, take: impl Fn(i64, f64) -> f64) {
-    let Samples { times, values } = samples;
+    let Samples { times, values, .. } = samples;
     let mut after = 0;
     for (step, end) in windows.ends().enumerate() {
         while after < times.len() && times[after] <= end {
@@ -182,9 +216,39 @@ fn newest(samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>, take: i
     }
 }
 
-/// The same for a single step, which needs no row before there is a value.
+/// The same where there are histograms: of both kinds the newer sample counts.
+fn newest_cells(samples: Samples<'_>, windows: &Windows, take: Take, row: &mut RowMut<'_>) {
+    let Samples { times, values, histograms } = samples;
+    let (mut after, mut after_histograms) = (0, 0);
+    for (step, end) in windows.ends().enumerate() {
+        after += times[after..].iter().take_while(|time| **time <= end).count();
+        after_histograms += histograms[after_histograms..].iter().take_while(|point| point.time <= end).count();
+        let start = end.saturating_sub(windows.range);
+        let float = after.checked_sub(1).filter(|at| times[*at] > start);
+        let point = after_histograms.checked_sub(1).map(|at| &histograms[at]).filter(|point| point.time > start);
+        let (time, cell) = match (float, point) {
+            (Some(at), point) if point.is_none_or(|point| point.time < times[at]) => {
+                if sample::is_stale(values[at]) {
+                    continue;
+                }
+                (times[at], Cell::Float(values[at]))
+            }
+            (_, Some(point)) => {
+                if point.histogram.is_stale() {
+                    continue;
+                }
+                (point.time, Cell::Histogram(point.histogram.clone()))
+            }
+            _ => continue,
+        };
+        let keeps_cell = !take.is_time() || take == Take::TimestampOfFloat && matches!(cell, Cell::Histogram(_));
+        row.replace(step, Some(if keeps_cell { cell } else { Cell::Float(time as f64 / 1000.0) }));
+    }
+}
+
+/// The newest float for a single step, which needs no row before there is a value.
 fn newest_at(samples: Samples<'_>, end: i64, range: i64) -> Option<(i64, f64)> {
-    let Samples { times, values } = samples;
+    let Samples { times, values, .. } = samples;
     let at = match times.last() {
         Some(last) if *last <= end => times.len() - 1,
         _ => times.partition_point(|time| *time <= end).checked_sub(1)?,
@@ -201,12 +265,15 @@ pub(crate) struct TileCursor<'q> {
     held: Reservation,
     /// The samples were counted when they were put in memory.
     is_replay: bool,
+    /// Of histograms only the totals are looked at.
+    totals_only: bool,
 }
 
 impl<'q> TileCursor<'q> {
     pub(crate) fn new(context: &'q Context<'q>, selector: &Selector) -> Self {
         let is_replay = selector.shared.is_some_and(|shared| stored::is_kept(context, shared.id));
-        Self { context, tile: Tile::default(), next: 0, held: context.budget.reservation(), is_replay }
+        let totals_only = selector.hints.histograms == HistogramDetail::Totals;
+        Self { context, tile: Tile::default(), next: 0, held: context.budget.reservation(), is_replay, totals_only }
     }
 
     /// Goes to the next series; false at the end.
@@ -225,6 +292,9 @@ impl<'q> TileCursor<'q> {
             self.held.set(self.tile.samples_len(), self.tile.bytes())?;
             if drop_stale {
                 self.tile.drop_stale();
+            }
+            if self.totals_only {
+                self.tile.settle_resets();
             }
         }
         self.next += 1;

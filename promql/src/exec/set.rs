@@ -61,7 +61,8 @@ impl<'q> SetOperation<'q> {
         let words = words_for(self.steps);
         each_row(self.context, self.right.as_mut(), self.steps, |series, row| {
             let first = self.right_signatures[series as usize] as usize * words;
-            self.present[first..first + words].iter_mut().zip(row.valid).for_each(|(have, new)| *have |= new);
+            let present = &mut self.present[first..first + words];
+            present.iter_mut().zip(row.presence().iter()).for_each(|(have, new)| *have |= new);
             Ok(())
         })
     }
@@ -71,11 +72,11 @@ impl<'q> SetOperation<'q> {
         for row in 0..batch.rows() {
             let first = self.left_signatures[batch.series(row) as usize] as usize * words;
             let present = &mut self.present[first..first + words];
-            for (valid, present) in batch.row_mut(row).valid.iter_mut().zip(present) {
-                match self.op {
-                    BinaryOp::And => *valid &= *present,
-                    BinaryOp::Unless => *valid &= !*present,
-                    _ => *present |= *valid,
+            match self.op {
+                BinaryOp::And => batch.row_mut(row).keep(present),
+                BinaryOp::Unless => batch.row_mut(row).keep(&complement(present)),
+                _ => {
+                    present.iter_mut().zip(batch.row(row).presence().iter()).for_each(|(have, new)| *have |= new);
                 }
             }
         }
@@ -86,11 +87,14 @@ impl<'q> SetOperation<'q> {
         for row in 0..batch.rows() {
             let series = batch.series(row);
             let first = self.right_signatures[series as usize] as usize * words;
-            let present = &self.present[first..first + words];
-            batch.row_mut(row).valid.iter_mut().zip(present).for_each(|(valid, present)| *valid &= !present);
+            batch.row_mut(row).keep(&complement(&self.present[first..first + words]));
             batch.set_series(row, offset + series);
         }
     }
+}
+
+fn complement(bits: &[u64]) -> Vec<u64> {
+    bits.iter().map(|word| !word).collect()
 }
 
 impl Operator for SetOperation<'_> {

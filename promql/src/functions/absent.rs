@@ -5,13 +5,13 @@ use model::{Labels, LabelsBuilder, MatchOp, Matcher};
 use crate::{
     exec::{
         Context, Operator, Result,
-        batch::{fill, ones, words_for},
+        batch::{Row, fill, ones, set_bit, words_for},
         each_row,
         grid::Windows,
         matrix::{Matrix, Replay, SeriesInfo},
         range::RangeInput,
     },
-    functions::each_window,
+    functions::{each_window, mixed::each_mixed_window},
     plan::{Node, NodeKind},
 };
 
@@ -43,7 +43,7 @@ pub(crate) fn of_vector(
 ) -> Result<Replay> {
     let mut present = vec![0; words_for(steps)];
     each_row(context, operator, steps, |_, row| {
-        present.iter_mut().zip(row.valid).for_each(|(all, row)| *all |= row);
+        present.iter_mut().zip(row.presence().iter()).for_each(|(all, row)| *all |= row);
         Ok(())
     })?;
     complement(context, &present, labels, steps)
@@ -58,7 +58,8 @@ pub(crate) fn of_range(
     let mut present = vec![0; words_for(windows.len())];
     while input.advance()? {
         let (_, samples) = input.current();
-        each_window(samples, windows, |step, _, _| crate::exec::batch::set_bit(&mut present, step));
+        each_window(samples, windows, |step, _, _| set_bit(&mut present, step));
+        each_mixed_window(samples, windows, |step, _| set_bit(&mut present, step));
     }
     complement(context, &present, labels, windows.len())
 }
@@ -70,7 +71,7 @@ fn complement(context: &Context<'_>, present: &[u64], labels: Labels, steps: usi
     all.iter_mut().zip(present).for_each(|(all, present)| *all &= !present);
     if ones(&all).next().is_some() {
         let values = vec![1.0; steps];
-        matrix.push(0, crate::exec::batch::Row { values: &values, valid: &all })?;
+        matrix.push(0, Row::of_floats(&values, &all))?;
     }
     Ok(Replay::new(vec![SeriesInfo { labels, drops_name: false }], matrix, true))
 }

@@ -1,5 +1,5 @@
-//! histogram_quantile, histogram_quantiles and histogram_fraction over classic histograms: one series per bucket, with its
-//! upper bound in the label `le`.
+//! histogram_quantile, histogram_quantiles and histogram_fraction: over native histograms, and over classic ones, which have one
+//! series per bucket with its upper bound in the label `le`.
 
 use model::{Labels, LabelsBuilder};
 
@@ -8,11 +8,12 @@ use crate::{
     ast::Span,
     exec::{
         Context, Operator, Result,
-        batch::Batch,
+        batch::{Batch, any},
         grouping::GroupTable,
         matrix::{Matrix, Replay, SeriesInfo},
     },
     functions::scalar::Scalar,
+    histogram::{self as native, FloatHistogram, NanObservations},
     value_text,
 };
 
@@ -40,10 +41,12 @@ pub(crate) struct Spans {
     pub(crate) vector: Span,
 }
 
-/// The buckets of one histogram: rows of the matrix by ascending upper bound.
+/// One histogram: rows of the matrix.
 struct Histogram {
     info: SeriesInfo,
+    /// By ascending upper bound.
     buckets: Vec<(f64, usize)>,
+    native: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,19 +116,30 @@ fn find_histograms(context: &Context<'_>, operator: &dyn Operator, rows: &Batch,
     let mut histograms: Vec<Histogram> = Vec::new();
     for row in 0..rows.rows() {
         let labels = operator.labels(rows.series(row) as usize);
+        if rows.row(row).has_histograms() {
+            let id = table.id(|| labels.iter()) as usize;
+            entry(&mut histograms, id, &table, delayed).native = Some(row);
+        }
+        if !any(rows.row(row).valid) {
+            continue;
+        }
         let Some(upper) = upper_bound(context, &labels, span) else { continue };
         // Under the name, too: histograms that differ by it only are two, and in each other's way at the end.
         let id = table.id(|| labels.iter().filter(|label| label.name != BUCKET_LABEL)) as usize;
-        if id == histograms.len() {
-            let info = SeriesInfo { labels: table.labels[id].clone(), drops_name: delayed };
-            histograms.push(Histogram { info, buckets: Vec::new() });
-        }
-        histograms[id].buckets.push((upper, row));
+        entry(&mut histograms, id, &table, delayed).buckets.push((upper, row));
     }
     for histogram in &mut histograms {
         histogram.buckets.sort_by(|left, right| left.0.total_cmp(&right.0));
     }
     histograms
+}
+
+fn entry<'h>(histograms: &'h mut Vec<Histogram>, id: usize, table: &GroupTable, delayed: bool) -> &'h mut Histogram {
+    if id == histograms.len() {
+        let info = SeriesInfo { labels: table.labels[id].clone(), drops_name: delayed };
+        histograms.push(Histogram { info, buckets: Vec::new(), native: None });
+    }
+    &mut histograms[id]
 }
 
 fn upper_bound(context: &Context<'_>, labels: &Labels, span: Span) -> Option<f64> {
@@ -161,6 +175,15 @@ fn fill_row(
                 buckets.push(Bucket { upper: *upper, count });
             }
         }
+        if let Some(native) = histogram.native.and_then(|at| rows.row(at).histogram(step)) {
+            if buckets.is_empty() {
+                row.set(step, of_native(context, histogram, native, measure, variant, step, span));
+            } else {
+                let text = "vector contains a mix of classic and native histograms";
+                context.warn(span, with_name(text, histogram));
+            }
+            continue;
+        }
         if buckets.is_empty() {
             continue;
         }
@@ -179,13 +202,49 @@ fn fill_row(
 fn remark(context: &Context<'_>, histogram: &Histogram, span: Span, q: f64, buckets: &mut Vec<Bucket>) -> f64 {
     let (value, was_forced) = quantile(q, buckets);
     if was_forced {
-        let mut text = "input to histogram_quantile needed to be fixed for monotonicity \
-            (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
-            .to_owned();
-        if let Some(name) = histogram.info.labels.metric_name() {
-            text.push_str(&format!(" for metric name \"{name}\""));
+        let text = "input to histogram_quantile needed to be fixed for monotonicity \
+            (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
+        context.info(span, with_name(text, histogram));
+    }
+    value
+}
+
+fn with_name(text: &str, histogram: &Histogram) -> String {
+    match histogram.info.labels.metric_name() {
+        Some(name) => format!("{text} for metric name \"{name}\""),
+        None => text.to_owned(),
+    }
+}
+
+fn of_native(
+    context: &Context<'_>,
+    histogram: &Histogram,
+    native: &FloatHistogram,
+    measure: &Measure,
+    variant: usize,
+    step: usize,
+    span: Span,
+) -> f64 {
+    let quantile = match measure {
+        Measure::Fraction { lower, upper } => {
+            let (value, has_nans) = native::fraction(lower.at(step), upper.at(step), native);
+            if has_nans {
+                let text = "input to histogram_fraction has NaN observations, which are excluded from all fractions";
+                context.info(span, with_name(text, histogram));
+            }
+            return value;
         }
-        context.info(span, text);
+        Measure::Quantile(quantile) => quantile,
+        Measure::Quantiles { quantiles, .. } => &quantiles[variant],
+    };
+    let (value, nans) = native::quantile(quantile.at(step), native);
+    if let Some(nans) = nans {
+        let outcome = match nans {
+            NanObservations::Skew => "result is skewed higher",
+            NanObservations::Result => "result is NaN",
+        };
+        context
+            .info(span, with_name(&format!("input to histogram_quantile has NaN observations, {outcome}"), histogram));
     }
     value
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 
 use crate::{
+    ast::Span,
     error::QueryError,
     exec::{
         Context, Operator, Result,
@@ -102,7 +103,7 @@ pub(crate) fn evaluate(
         let labels = base.labels(series as usize);
         let is_info = wanted.is_info(&labels);
         let target = known.target(&labels);
-        for (step, value) in row.iter() {
+        for (step, cell) in row.cells() {
             let found = if is_info { &[][..] } else { known.at(target, step) };
             let place = match places.get(&(series, found.to_vec())) {
                 Some(place) => *place,
@@ -126,7 +127,7 @@ pub(crate) fn evaluate(
                 rows.push(place as u32);
                 drops_name.push(base.drops_name(series as usize));
             }
-            rows.row_mut(place).set(step, value);
+            rows.row_mut(place).replace(step, Some(cell));
         }
     }
     let mut matrix = Matrix::new(context, grid.count);
@@ -160,7 +161,8 @@ impl InfoSeries {
         let matchers = wanted.names.iter().chain(&wanted.data).cloned().collect();
         let selector = Selector { matchers, time, extension: None, hints: SelectorHints::default(), shared: None };
         let windows = Windows { grid, at: time.at, offset: time.offset, range: context.options.lookback_ms };
-        let mut operator = SelectorOperator::open(context, &selector, windows, Take::Timestamp)?;
+        let mut operator =
+            SelectorOperator::open(context, &selector, windows, Take::TimestampOfFloat, Span::default())?;
         let labels: Vec<Labels> = (0..operator.series_count()).map(|series| operator.stored_labels(series)).collect();
         let mut targets = GroupTable::default();
         let ids: Vec<u32> = labels.iter().map(|labels| target_id(&mut targets, labels)).collect();
@@ -169,6 +171,11 @@ impl InfoSeries {
         let mut current: Vec<Vec<u32>> = vec![Vec::new(); targets.labels.len() * grid.count];
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); current.len()];
         each_row(context, &mut operator, grid.count, |series, row| {
+            if row.has_histograms() {
+                let labels = &labels[series as usize];
+                let text = format!("this should be an info metric, with float samples: {labels}");
+                return Err(QueryError::execution(text));
+            }
             for (step, time) in row.iter() {
                 let cell = ids[series as usize] as usize * grid.count + step;
                 let name = labels[series as usize].metric_name();

@@ -2,7 +2,7 @@
 
 /// A running sum and what rounding has taken from it so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sum {
+pub struct Sum {
     pub(crate) sum: f64,
     pub(crate) lost: f64,
 }

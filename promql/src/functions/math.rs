@@ -61,6 +61,7 @@ pub(crate) fn at_least(value: f64, min: f64) -> f64 {
 /// `clamp`: where the bounds are the wrong way round there is no result.
 pub(crate) fn clamp<'q>(min: Scalar, max: Scalar) -> Change<'q> {
     Box::new(move |batch: &mut Batch| {
+        batch.drop_histograms();
         for row in 0..batch.rows() {
             let mut row = batch.row_mut(row);
             for step in 0..row.values.len() {

@@ -8,6 +8,8 @@ pub(crate) mod info;
 pub(crate) mod kahan;
 pub(crate) mod label;
 pub(crate) mod math;
+pub(crate) mod mixed;
+pub(crate) mod native;
 pub(crate) mod over_time;
 pub(crate) mod quantile;
 pub(crate) mod rate;
@@ -22,6 +24,7 @@ use crate::{
     source::Samples,
 };
 use date::DateFunction;
+use native::NativeMeasure;
 use over_time::RangeFunction;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +44,9 @@ pub(crate) enum Function {
     LabelJoin,
     LabelReplace,
     Math(MathFunction),
-    /// A function that has a meaning for native histograms only.
-    NativeHistogram,
+    /// `histogram_count` and its like, which have a meaning for native histograms only.
+    NativeHistogram(NativeMeasure),
     Pi,
-    PredictLinear,
     /// A function of a range vector and, before or after it, numbers.
     Range(RangeFunction),
     Round,
@@ -115,14 +117,15 @@ impl Function {
             "histogram_fraction" => Self::HistogramFraction,
             "histogram_quantile" => Self::HistogramQuantile,
             "histogram_quantiles" => Self::HistogramQuantiles,
-            "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar" | "histogram_sum" => {
-                Self::NativeHistogram
-            }
+            "histogram_avg" => Self::NativeHistogram(NativeMeasure::Average),
+            "histogram_count" => Self::NativeHistogram(NativeMeasure::Count),
+            "histogram_stddev" => Self::NativeHistogram(NativeMeasure::StandardDeviation),
+            "histogram_stdvar" => Self::NativeHistogram(NativeMeasure::Variance),
+            "histogram_sum" => Self::NativeHistogram(NativeMeasure::Sum),
             "info" => Self::Info,
             "label_join" => Self::LabelJoin,
             "label_replace" => Self::LabelReplace,
             "pi" => Self::Pi,
-            "predict_linear" => Self::PredictLinear,
             "round" => Self::Round,
             "scalar" => Self::Scalar,
             "sort" => Self::Sort(Direction::Ascending),

@@ -11,7 +11,7 @@ use crate::{
         kahan::{Mean, Sum, Variance},
         quantile::{self, QuantileOverTime},
         rate::{CountPairs, Difference, Extrapolated, LastTwo, is_change, is_reset},
-        regression::{Derivative, DoubleExponentialSmoothing},
+        regression::{Derivative, DoubleExponentialSmoothing, PredictLinear},
         scalar::Scalar,
     },
     source::Samples,
@@ -33,6 +33,7 @@ pub(crate) enum RangeFunction {
     Mad,
     Max,
     Min,
+    PredictLinear,
     Present,
     Quantile,
     Rate,
@@ -63,6 +64,7 @@ impl RangeFunction {
             "mad_over_time" => Self::Mad,
             "max_over_time" => Self::Max,
             "min_over_time" => Self::Min,
+            "predict_linear" => Self::PredictLinear,
             "present_over_time" => Self::Present,
             "quantile_over_time" => Self::Quantile,
             "rate" => Self::Rate,
@@ -107,6 +109,9 @@ impl RangeFunction {
                 let smoothing = numbers.pop().expect("the parser has counted the arguments");
                 Box::new(DoubleExponentialSmoothing { smoothing, trend })
             }
+            Self::PredictLinear => {
+                Box::new(PredictLinear { ahead: numbers.pop().expect("the parser has counted the arguments") })
+            }
             Self::First => per_window(|window| window.values[0]),
             Self::Last => per_window(|window| window.values[window.values.len() - 1]),
             Self::Present => per_window(|_| 1.0),
@@ -138,7 +143,7 @@ impl RangeFunction {
         }
     }
 
-    fn difference(self) -> Option<Difference> {
+    pub(crate) fn difference(self) -> Option<Difference> {
         match self {
             Self::Delta => Some(Difference { is_counter: false, is_rate: false }),
             Self::Increase => Some(Difference { is_counter: true, is_rate: false }),
@@ -154,7 +159,7 @@ struct PerWindow(fn(Samples<'_>) -> f64);
 impl Kernel for PerWindow {
     fn run(&mut self, samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>) {
         each_window(samples, windows, |step, _, window| {
-            let samples = Samples { times: &samples.times[window.clone()], values: &samples.values[window] };
+            let samples = samples.part(window);
             row.set(step, (self.0)(samples));
         });
     }
@@ -273,7 +278,7 @@ impl ExtremumOverTime {
 
 impl Kernel for ExtremumOverTime {
     fn run(&mut self, samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>) {
-        let Samples { times, values } = samples;
+        let Samples { times, values, .. } = samples;
         self.queue.clear();
         let mut seen = 0;
         each_window(samples, windows, |step, _, window| {

@@ -38,7 +38,7 @@ impl Extrapolated {
 
 impl Kernel for Extrapolated {
     fn run(&mut self, samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>) {
-        let Samples { times, values } = samples;
+        let Samples { times, values, .. } = samples;
         self.find_resets(values);
         let range = windows.range;
         let mut first_reset = 0;
@@ -115,19 +115,48 @@ impl Lanes {
 
     #[inline]
     fn extrapolate(&self, lane: usize, is_counter: bool, divisor: f64) -> f64 {
-        let (result, first) = (self.result[lane], self.first[lane]);
-        let sampled = self.sampled[lane] / 1000.0;
-        let average = sampled / self.intervals[lane];
-        let (to_start, to_end) = (self.to_start[lane] / 1000.0, self.to_end[lane] / 1000.0);
+        let ends = Ends {
+            first: self.first[lane],
+            result: self.result[lane],
+            intervals: self.intervals[lane],
+            sampled: self.sampled[lane],
+            to_start: self.to_start[lane],
+            to_end: self.to_end[lane],
+        };
+        ends.result * ends.factor(is_counter, divisor)
+    }
+}
+
+/// What extrapolation needs of one window. Of histograms, the counts of observations decide.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) first: f64,
+    /// Difference of the last and the first value, resets made good.
+    pub(crate) result: f64,
+    /// Samples less one.
+    pub(crate) intervals: f64,
+    /// The three spans of time in milliseconds.
+    pub(crate) sampled: f64,
+    pub(crate) to_start: f64,
+    pub(crate) to_end: f64,
+}
+
+impl Ends {
+    /// What the difference is to be multiplied with.
+    #[inline]
+    pub(crate) fn factor(self, is_counter: bool, divisor: f64) -> f64 {
+        let sampled = self.sampled / 1000.0;
+        let average = sampled / self.intervals;
+        let (to_start, to_end) = (self.to_start / 1000.0, self.to_end / 1000.0);
         // Samples that far from an end say that the series begins or ends within the window.
         let threshold = average * 1.1;
         let to_start = if to_start >= threshold { average / 2.0 } else { to_start };
         let to_end = if to_end >= threshold { average / 2.0 } else { to_end };
         // A counter is not extrapolated below zero.
-        let to_zero = sampled * (first / result);
-        let is_cut = is_counter & (result > 0.0) & (first >= 0.0) & (to_zero < to_start);
+        let to_zero = sampled * (self.first / self.result);
+        let is_cut = is_counter & (self.result > 0.0) & (self.first >= 0.0) & (to_zero < to_start);
         let to_start = if is_cut { to_zero } else { to_start };
-        result * ((sampled + to_start + to_end) / sampled / divisor)
+        (sampled + to_start + to_end) / sampled / divisor
     }
 }
 
@@ -138,7 +167,7 @@ pub(crate) struct LastTwo {
 
 impl Kernel for LastTwo {
     fn run(&mut self, samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>) {
-        let Samples { times, values } = samples;
+        let Samples { times, values, .. } = samples;
         each_window(samples, windows, |step, _, window| {
             let last = window.end - 1;
             if last == window.start {

@@ -8,7 +8,7 @@ use crate::{
 
 /// Slope per second, and value at `origin`, of the least-squares line.
 fn least_squares(samples: Samples<'_>, origin: i64) -> (f64, f64) {
-    let Samples { times, values } = samples;
+    let Samples { times, values, .. } = samples;
     if values.iter().all(|value| *value == values[0]) {
         // Exactly flat, whatever rounding would make of it.
         return if values[0].is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, values[0]) };
@@ -27,10 +27,6 @@ fn least_squares(samples: Samples<'_>, origin: i64) -> (f64, f64) {
     (slope, y / n - slope * x / n)
 }
 
-fn part<'t>(samples: Samples<'t>, window: std::ops::Range<usize>) -> Samples<'t> {
-    Samples { times: &samples.times[window.clone()], values: &samples.values[window] }
-}
-
 pub(crate) struct Derivative;
 
 impl Kernel for Derivative {
@@ -38,7 +34,7 @@ impl Kernel for Derivative {
         each_window(samples, windows, |step, _, window| {
             if window.len() >= 2 {
                 let origin = samples.times[window.start];
-                row.set(step, least_squares(part(samples, window), origin).0);
+                row.set(step, least_squares(samples.part(window), origin).0);
             }
         });
     }
@@ -53,7 +49,7 @@ impl Kernel for PredictLinear {
     fn run(&mut self, samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>) {
         each_window(samples, windows, |step, _, window| {
             if window.len() >= 2 {
-                let (slope, now) = least_squares(part(samples, window), windows.grid.time(step));
+                let (slope, now) = least_squares(samples.part(window), windows.grid.time(step));
                 row.set(step, slope * self.ahead.at(step) + now);
             }
         });

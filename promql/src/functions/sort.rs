@@ -5,14 +5,16 @@ use std::cmp::Ordering;
 use crate::{
     exec::{
         Context, Operator, Result,
+        batch::Row,
         matrix::{Matrix, Replay, SeriesInfo},
     },
     functions::Direction,
 };
 
-/// The vector of an instant query, ordered by value, NaN last either way.
+/// The vector of an instant query, ordered by value, NaN last either way. Histograms have no order and go.
 pub(crate) fn by_value(context: &Context<'_>, operator: &mut dyn Operator, direction: Direction) -> Result<Replay> {
-    ordered(context, operator, |left, right| by_direction(left.1, right.1, direction))
+    let is_float = |row: Row<'_>| row.get(0).is_some();
+    ordered(context, operator, is_float, |left, right| by_direction(left.1, right.1, direction))
 }
 
 pub(crate) fn by_direction(left: f64, right: f64, direction: Direction) -> Ordering {
@@ -30,20 +32,26 @@ pub(crate) fn by_label(
     labels: &[String],
     direction: Direction,
 ) -> Result<Replay> {
-    ordered(context, operator, |(left, _), (right, _)| {
-        let value = |info: &SeriesInfo, name: &str| info.labels.get(name).unwrap_or_default().to_owned();
-        let by_listed = labels
-            .iter()
-            .map(|name| natural_order(&value(left, name), &value(right, name)))
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| left.labels.cmp(&right.labels));
-        if direction == Direction::Ascending { by_listed } else { by_listed.reverse() }
-    })
+    ordered(
+        context,
+        operator,
+        |_| true,
+        |(left, _), (right, _)| {
+            let value = |info: &SeriesInfo, name: &str| info.labels.get(name).unwrap_or_default().to_owned();
+            let by_listed = labels
+                .iter()
+                .map(|name| natural_order(&value(left, name), &value(right, name)))
+                .find(|order| order.is_ne())
+                .unwrap_or_else(|| left.labels.cmp(&right.labels));
+            if direction == Direction::Ascending { by_listed } else { by_listed.reverse() }
+        },
+    )
 }
 
 fn ordered(
     context: &Context<'_>,
     operator: &mut dyn Operator,
+    stays: impl Fn(Row<'_>) -> bool,
     compare: impl Fn((&SeriesInfo, f64), (&SeriesInfo, f64)) -> Ordering,
 ) -> Result<Replay> {
     let unique = operator.is_unique_without_name();
@@ -54,7 +62,7 @@ fn ordered(
         infos.push(SeriesInfo { labels: operator.labels(series), drops_name: operator.drops_name(series) });
         collected.rows.set_series(row, row as u32);
     }
-    let mut order: Vec<usize> = (0..infos.len()).collect();
+    let mut order: Vec<usize> = (0..infos.len()).filter(|row| stays(collected.rows.row(*row))).collect();
     let key = |row: usize| (&infos[row], collected.rows.row(row).values[0]);
     order.sort_by(|left, right| compare(key(*left), key(*right)));
     Ok(Replay::ordered(infos, collected, order, unique))

@@ -71,6 +71,18 @@ pub(crate) struct TimeShift {
 pub(crate) struct SelectorHints {
     pub(crate) grouping: Option<GroupBy>,
     pub(crate) func: Option<&'static str>,
+    pub(crate) histograms: HistogramDetail,
+}
+
+/// What is looked at of native histograms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum HistogramDetail {
+    #[default]
+    Unknown,
+    /// In the end only their counts and sums.
+    Totals,
+    /// Their buckets as well.
+    Buckets,
 }
 
 /// `by` or `without`, names sorted, none twice.

@@ -2,7 +2,7 @@
 //! and that does not look at the evaluation time.
 
 use crate::{
-    functions::Function,
+    functions::{Function, over_time::RangeFunction},
     plan::{Call, Node, NodeKind},
 };
 
@@ -70,7 +70,7 @@ fn is_invariant_call(call: &Call) -> bool {
         return is_invariant(&call.args[0]);
     }
     let reads_clock = match call.function {
-        Function::Time | Function::PredictLinear => true,
+        Function::Time | Function::Range(RangeFunction::PredictLinear) => true,
         Function::Date(_) => call.args.is_empty(),
         // The time of a sample is fixed with the sample; that of a computed value is the evaluation time.
         Function::Timestamp => !matches!(call.args[0].kind, NodeKind::Selector(_)),

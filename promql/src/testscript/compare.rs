@@ -4,11 +4,12 @@ use model::{Labels, sample};
 
 use crate::{
     annotations::{Annotation, Level},
+    histogram::FloatHistogram,
     testscript::{
         script::{Eval, EvalTime, Remark, RemarkKind, TextMatch},
         sequence::Given,
     },
-    value::{MatrixSeries, QueryOutput, Value},
+    value::{MatrixSeries, QueryOutput, SampleValue, Value},
 };
 
 /// What did not hold.
@@ -34,7 +35,7 @@ pub(crate) fn output(eval: &Eval, output: Result<QueryOutput, String>) -> Verdic
         (Value::String { text, .. }, _) if expected.string.as_ref() == Some(text) => Ok(()),
         (Value::String { text, .. }, _) => Err(format!("expected {:?}, got {text:?}", expected.string)),
         (Value::Vector { samples, .. }, _) => {
-            vector(eval, samples.iter().map(|sample| (sample.labels.clone(), sample.value)))
+            vector(eval, samples.iter().map(|sample| (sample.labels.clone(), sample.value.clone())))
         }
         (Value::Matrix(series), EvalTime::Range(range)) => {
             // A scalar over a range has no labels.
@@ -90,14 +91,15 @@ fn annotations(eval: &Eval, found: &[Annotation]) -> Verdict {
     Ok(())
 }
 
-pub(crate) fn vector(eval: &Eval, found: impl Iterator<Item = (Labels, f64)>) -> Verdict {
-    let found: Vec<(Labels, f64)> = found.collect();
+pub(crate) fn vector(eval: &Eval, found: impl Iterator<Item = (Labels, SampleValue)>) -> Verdict {
+    let found: Vec<(Labels, SampleValue)> = found.collect();
     let expected = &eval.expectations.series;
     if eval.expectations.scalar.is_some() && expected.is_empty() {
         // A scalar that was evaluated over a range.
         return match found.as_slice() {
             [(labels, value)]
-                if labels.is_empty() && eval.expectations.scalar.is_some_and(|want| is_close(want, *value)) =>
+                if labels.is_empty()
+                    && eval.expectations.scalar.is_some_and(|want| is_same(&Given::Float(want), value)) =>
             {
                 Ok(())
             }
@@ -110,13 +112,13 @@ pub(crate) fn vector(eval: &Eval, found: impl Iterator<Item = (Labels, f64)>) ->
         if eval.expectations.is_ordered() && at != position {
             return Err(format!("{} is at position {at}, expected {position}", line.labels));
         }
-        let wanted = line.values.first().copied().unwrap_or(Given::Missing);
-        if !wanted.float().is_some_and(|wanted| is_close(wanted, found[at].1)) {
-            return Err(format!("{}: expected {wanted:?}, got {}", line.labels, found[at].1));
+        let wanted = line.values.first().unwrap_or(&Given::Missing);
+        if !is_same(wanted, &found[at].1) {
+            return Err(format!("{}: expected {wanted:?}, got {:?}", line.labels, found[at].1));
         }
     }
     match found.iter().find(|(labels, _)| !expected.iter().any(|line| line.labels == *labels)) {
-        Some((labels, value)) => Err(format!("unexpected {labels} {value}")),
+        Some((labels, value)) => Err(format!("unexpected {labels} {value:?}")),
         None => Ok(()),
     }
 }
@@ -132,23 +134,54 @@ fn matrix(eval: &Eval, found: &[MatrixSeries], start: i64, step: i64) -> Verdict
             }
             return Err(format!("missing {}; got {found:?}", line.labels));
         };
-        let mut points = series.points();
+        let mut count = 0;
         for (position, value) in wanted {
-            let is_same = points.next().is_some_and(|(time, found)| {
-                time == at(position) && value.float().is_some_and(|value| is_close(value, found))
-            });
-            if !is_same {
+            count += 1;
+            if !self::at(series, at(position)).is_some_and(|found| is_same(value, &found)) {
                 return Err(format!("{} at {} ms: expected {value:?}, got {series:?}", line.labels, at(position)));
             }
         }
-        if let Some((time, value)) = points.next() {
-            return Err(format!("{}: unexpected {value} at {time} ms", line.labels));
+        if count < series.times.len() + series.histograms.len() {
+            return Err(format!("{}: unexpected samples in {series:?}", line.labels));
         }
     }
     match found.iter().find(|series| !expected.iter().any(|line| line.labels == series.labels)) {
         Some(series) => Err(format!("unexpected {series:?}")),
         None => Ok(()),
     }
+}
+
+/// What a series has at a time.
+pub(crate) fn at(series: &MatrixSeries, time: i64) -> Option<SampleValue> {
+    let float = series.points().find(|(at, _)| *at == time).map(|(_, value)| SampleValue::Float(value));
+    let histogram = || series.histograms.iter().find(|point| point.time == time);
+    float.or_else(|| Some(SampleValue::Histogram(histogram()?.histogram.clone())))
+}
+
+fn is_same(wanted: &Given, found: &SampleValue) -> bool {
+    match (wanted, found) {
+        (Given::Float(wanted), SampleValue::Float(found)) => is_close(*wanted, *found),
+        (Given::Histogram(wanted), SampleValue::Histogram(found)) => {
+            let hints_agree = !wanted.has_hint || wanted.histogram.reset_hint == found.reset_hint;
+            hints_agree && is_close_histogram(&wanted.histogram, found)
+        }
+        _ => false,
+    }
+}
+
+fn is_close_histogram(left: &FloatHistogram, right: &FloatHistogram) -> bool {
+    let side = |left: &[(i32, f64)], right: &[(i32, f64)]| {
+        left.len() == right.len()
+            && left.iter().zip(right).all(|(left, right)| left.0 == right.0 && is_close(left.1, right.1))
+    };
+    left.schema == right.schema
+        && is_close(left.count, right.count)
+        && is_close(left.sum, right.sum)
+        && left.zero_threshold == right.zero_threshold
+        && is_close(left.zero_count, right.zero_count)
+        && side(&left.positive, &right.positive)
+        && side(&left.negative, &right.negative)
+        && left.has_bounds_of(&right.custom_values)
 }
 
 fn is_close(left: f64, right: f64) -> bool {

@@ -1,10 +1,11 @@
 //! Test scripts: the language in which Prometheus' own tests load series and state what an expression gives.
 //!
 //! Line oriented: `clear`, `load <step>` with series, `eval instant at <time> <expression>` and `eval range from <start> to <end>
-//! step <step> <expression>` with what is expected. Native histograms and start timestamps are read but not stored yet, so
-//! statements about them don't hold.
+//! step <step> <expression>` with what is expected. Start timestamps are read but not stored yet, so statements about them don't
+//! hold.
 
 mod compare;
+mod histogram;
 mod script;
 mod sequence;
 mod storage;
@@ -13,16 +14,20 @@ mod variants;
 pub use script::ScriptError;
 pub use storage::MemorySource;
 
+use std::collections::BTreeMap;
+
 use model::{Labels, LabelsBuilder, METRIC_NAME};
 
 use crate::{
     engine::{Control, Engine, Options, Query, TimeRange},
     parser::ParseOptions,
     value::{QueryOutput, Value},
+    value_text,
 };
 use compare::Verdict;
+use histogram::Classic;
 use script::{Command, Eval, EvalTime};
-use sequence::Given;
+use sequence::SeriesLine;
 
 /// What became of one `eval` statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +37,7 @@ pub struct Outcome {
     pub expression: String,
     /// What did not hold.
     pub result: Result<(), String>,
-    /// Whether it reads series with native histograms or start timestamps, which are not stored yet.
+    /// Whether it reads series with start timestamps, which are not stored yet.
     pub is_ahead: bool,
 }
 
@@ -58,19 +63,9 @@ pub fn run(script: &str, engine: &Engine) -> Result<Vec<Outcome>, ScriptError> {
         match command {
             Command::Clear => source = MemorySource::default(),
             Command::Load { step, series, with_native_histograms } => {
-                for series in series {
-                    let at = |position: usize| position as i64 * step;
-                    let samples = series.values.iter().enumerate();
-                    source.add(
-                        &series.labels,
-                        samples.filter_map(|(position, value)| Some((at(position), value.float()?))),
-                    );
-                    if series.values.contains(&Given::Histogram) || series.has_start_times {
-                        source.mark_incomplete(&series.labels);
-                    }
-                    if with_native_histograms {
-                        source.mark_incomplete(&native_twin(&series.labels));
-                    }
+                series.iter().for_each(|line| load(&mut source, step, line));
+                if with_native_histograms {
+                    load_native_twins(&mut source, step, &series);
                 }
             }
             Command::Eval(eval) => {
@@ -83,11 +78,50 @@ pub fn run(script: &str, engine: &Engine) -> Result<Vec<Outcome>, ScriptError> {
     Ok(outcomes)
 }
 
-/// The series that `load_with_nhcb` makes, beyond what it is given, of the buckets of a classic histogram.
-fn native_twin(labels: &Labels) -> Labels {
-    let name = labels.metric_name().unwrap_or_default();
-    let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
-    LabelsBuilder::from_labels(labels).set(METRIC_NAME, base).remove("le").build()
+fn load(source: &mut MemorySource, step: i64, line: &SeriesLine) {
+    let at = |position: usize| position as i64 * step;
+    let samples = || line.values.iter().enumerate();
+    source.add(&line.labels, samples().filter_map(|(position, value)| Some((at(position), value.float()?))));
+    let histograms = samples().filter_map(|(position, value)| {
+        let given = value.histogram()?;
+        Some((at(position), given.histogram.clone()))
+    });
+    source.add_histograms(&line.labels, histograms);
+    if line.has_start_times {
+        source.mark_incomplete(&line.labels);
+    }
+}
+
+/// What `load_with_nhcb` makes beyond the series it is given: of each classic histogram one with custom buckets.
+fn load_native_twins(source: &mut MemorySource, step: i64, series: &[SeriesLine]) {
+    let mut twins: BTreeMap<Labels, BTreeMap<usize, Classic>> = BTreeMap::new();
+    for SeriesLine { labels, values, .. } in series {
+        let name = labels.metric_name().unwrap_or_default();
+        let Some((base, part)) = name.rsplit_once('_').filter(|(_, part)| ["bucket", "count", "sum"].contains(part))
+        else {
+            continue;
+        };
+        let bound = labels.get("le").and_then(value_text::parse);
+        if part == "bucket" && bound.is_none() {
+            continue;
+        }
+        let twin = LabelsBuilder::from_labels(labels).set(METRIC_NAME, base).remove("le").build();
+        let times = twins.entry(twin).or_default();
+        for (position, value) in values.iter().enumerate() {
+            let Some(value) = value.float() else { continue };
+            let classic = times.entry(position).or_default();
+            match (part, bound) {
+                ("count", _) => classic.count = Some(value),
+                ("sum", _) => classic.sum = value,
+                (_, Some(bound)) => classic.buckets.push((bound, value)),
+                (_, None) => {}
+            }
+        }
+    }
+    for (labels, times) in twins {
+        let times = times.iter().filter(|(_, classic)| !classic.buckets.is_empty());
+        source.add_histograms(&labels, times.map(|(at, classic)| (*at as i64 * step, classic.to_native())));
+    }
 }
 
 fn evaluate(engine: &Engine, source: &MemorySource, eval: &Eval) -> Verdict {
@@ -127,14 +161,8 @@ fn middle_of_range(engine: &Engine, source: &MemorySource, eval: &Eval, query: &
     if eval.expectations.is_ordered() {
         return Ok(());
     }
-    compare::vector(
-        eval,
-        series.iter().filter_map(|series| {
-            let (_, value) = series.points().find(|(at, _)| *at == time)?;
-            Some((series.labels.clone(), value))
-        }),
-    )
-    .map_err(|text| format!("in the middle of a range query: {text}"))
+    compare::vector(eval, series.iter().filter_map(|series| Some((series.labels.clone(), compare::at(series, time)?))))
+        .map_err(|text| format!("in the middle of a range query: {text}"))
 }
 
 fn query(engine: &Engine, text: &str) -> Result<Query, String> {

@@ -2,7 +2,13 @@
 
 use model::{Labels, MatchOp, sample};
 
-use crate::{parser, testscript::script::ScriptError};
+use crate::{
+    parser,
+    testscript::{
+        histogram::{self, GivenHistogram},
+        script::ScriptError,
+    },
+};
 
 /// A series line of a `load` or of an expectation.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,19 +20,25 @@ pub(crate) struct SeriesLine {
     pub(crate) has_start_times: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Given {
     Missing,
     Float(f64),
-    /// Not kept: no sample has this type yet.
-    Histogram,
+    Histogram(GivenHistogram),
 }
 
 impl Given {
-    pub(crate) fn float(self) -> Option<f64> {
+    pub(crate) fn float(&self) -> Option<f64> {
         match self {
-            Self::Float(value) => Some(value),
-            Self::Missing | Self::Histogram => None,
+            Self::Float(value) => Some(*value),
+            Self::Missing | Self::Histogram(_) => None,
+        }
+    }
+
+    pub(crate) fn histogram(&self) -> Option<&GivenHistogram> {
+        match self {
+            Self::Histogram(given) => Some(given),
+            Self::Missing | Self::Float(_) => None,
         }
     }
 }
@@ -102,7 +114,7 @@ fn expand(token: &str, values: &mut Vec<Given>) -> Option<()> {
     if body == "_" {
         values.extend(std::iter::repeat_n(Given::Missing, times.unwrap_or(1)));
     } else if body.starts_with("{{") {
-        values.extend(std::iter::repeat_n(Given::Histogram, repeats));
+        histogram::expand(body, repeats, values)?;
     } else if body == "stale" {
         values.extend(std::iter::repeat_n(Given::Float(sample::STALE_NAN), repeats));
     } else if let Some(value) = number(body) {
@@ -138,7 +150,7 @@ mod tests {
 
     fn values(text: &str) -> Vec<Option<f64>> {
         let line = parse(&format!("m{{a=\"b c\"}} {text}"), 1).expect("a good line");
-        line.values.into_iter().map(Given::float).collect()
+        line.values.iter().map(Given::float).collect()
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! A store in memory: enough of one for scripts and tests.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
-use model::{Labels, Matcher};
+use model::{Labels, Matcher, histogram::ResetHint};
 
 use crate::{
     budget::QueryBudget,
-    source::{SelectRequest, SeriesStream, Source, SourceError, Tile},
+    histogram::FloatHistogram,
+    source::{HistogramPoint, SelectRequest, SeriesStream, Source, SourceError, Tile},
 };
 
-/// Series with float samples.
+/// Series with their samples.
 #[derive(Debug, Default)]
 pub struct MemorySource {
     /// Sorted by labels.
@@ -23,7 +27,8 @@ struct Stored {
     labels: Labels,
     times: Vec<i64>,
     values: Vec<f64>,
-    /// It was given native histograms or start timestamps, which are not kept.
+    histograms: Vec<HistogramPoint>,
+    /// It was given start timestamps, which are not kept.
     is_incomplete: bool,
 }
 
@@ -36,6 +41,23 @@ impl MemorySource {
                 series.times.insert(at, time);
                 series.values.insert(at, value);
             }
+        }
+    }
+
+    /// Adds histograms in order of time. What they say of resets becomes what a store says that keeps them in chunks.
+    pub fn add_histograms(&mut self, labels: &Labels, histograms: impl IntoIterator<Item = (i64, FloatHistogram)>) {
+        let mut histograms = histograms.into_iter().peekable();
+        if histograms.peek().is_none() {
+            return;
+        }
+        let series = self.entry(labels);
+        for (time, mut histogram) in histograms {
+            let before = series.histograms.last().filter(|before| {
+                let since = series.times.partition_point(|float| *float <= before.time);
+                series.times.get(since).is_none_or(|float| *float > time)
+            });
+            histogram.reset_hint = hint_in_chunk(before.map(|before| before.histogram.as_ref()), &histogram);
+            series.histograms.push(HistogramPoint { time, histogram: Arc::new(histogram) });
         }
     }
 
@@ -53,13 +75,37 @@ impl MemorySource {
         let at = match self.series.binary_search_by(|series| series.labels.cmp(labels)) {
             Ok(at) => at,
             Err(at) => {
-                let (labels, times, values) = (labels.clone(), Vec::new(), Vec::new());
-                self.series.insert(at, Stored { labels, times, values, is_incomplete: false });
+                let stored = Stored {
+                    labels: labels.clone(),
+                    times: Vec::new(),
+                    values: Vec::new(),
+                    histograms: Vec::new(),
+                    is_incomplete: false,
+                };
+                self.series.insert(at, stored);
                 at
             }
         };
         &mut self.series[at]
     }
+}
+
+/// What can be told of a histogram behind another one: if it can go on in the same chunk there was no reset, and of the first
+/// one in a chunk nothing is known.
+fn hint_in_chunk(before: Option<&FloatHistogram>, histogram: &FloatHistogram) -> ResetHint {
+    if histogram.reset_hint == ResetHint::Gauge {
+        return ResetHint::Gauge;
+    }
+    let Some(before) = before.filter(|before| before.reset_hint != ResetHint::Gauge && !before.is_stale()) else {
+        return ResetHint::Unknown;
+    };
+    let is_alike = before.schema == histogram.schema
+        && before.zero_threshold == histogram.zero_threshold
+        && histogram.has_bounds_of(&before.custom_values);
+    let counted = FloatHistogram { reset_hint: ResetHint::Unknown, ..histogram.clone() };
+    let goes_on =
+        histogram.is_stale() || is_alike && histogram.reset_hint != ResetHint::Reset && !counted.is_reset_after(before);
+    if goes_on { ResetHint::NotReset } else { ResetHint::Unknown }
 }
 
 impl Source for MemorySource {
@@ -99,12 +145,16 @@ impl SeriesStream for MemoryStream<'_> {
             return Ok(false);
         }
         while self.next < self.found.len() && !tile.is_full() {
-            let Stored { times, values, .. } = self.found[self.next];
+            let Stored { times, values, histograms, .. } = self.found[self.next];
             let start = times.partition_point(|time| *time < self.min_time);
             let end = times.partition_point(|time| *time <= self.max_time).max(start);
             let (tile_times, tile_values) = tile.columns();
             tile_times.extend_from_slice(&times[start..end]);
             tile_values.extend_from_slice(&values[start..end]);
+            let start = histograms.partition_point(|point| point.time < self.min_time);
+            for point in histograms[start..].iter().take_while(|point| point.time <= self.max_time) {
+                tile.push_histogram(point.time, point.histogram.clone());
+            }
             tile.finish_series(self.next as u32);
             self.next += 1;
         }

@@ -8,7 +8,7 @@ use crate::{
     error::QueryError,
     exec::{
         BoxOperator, Context, Result,
-        batch::Batch,
+        batch::{Batch, Cell},
         each_row,
         grouping::{self, GroupTable},
         matrix::{Matrix, Replay, SeriesInfo},
@@ -35,15 +35,19 @@ pub(crate) fn count_values<'q>(
     let mut held = context.budget.reservation();
     each_row(context, input.as_mut(), steps, |series, row| {
         let group = groups.ids[series as usize];
-        for (step, value) in row.iter() {
-            // All NaN look the same as text.
-            let bits = if value.is_nan() { u64::MAX } else { value.to_bits() };
-            let place = *known.entry((group, bits)).or_insert_with(|| {
-                let labels = LabelsBuilder::from_labels(&groups.labels[group as usize])
-                    .set(label, &value_text::plain(value))
-                    .build();
-                table.id(|| labels.iter()) as usize
-            });
+        let mut place_of = |text: &str| {
+            let labels = LabelsBuilder::from_labels(&groups.labels[group as usize]).set(label, text).build();
+            table.id(|| labels.iter()) as usize
+        };
+        for (step, cell) in row.cells() {
+            let place = match cell {
+                Cell::Float(value) => {
+                    // All NaN look the same as text.
+                    let bits = if value.is_nan() { u64::MAX } else { value.to_bits() };
+                    *known.entry((group, bits)).or_insert_with(|| place_of(&value_text::plain(value)))
+                }
+                Cell::Histogram(histogram) => place_of(&histogram.to_string()),
+            };
             if place == counts.rows() {
                 held.grow(steps, steps * 8 + 128)?;
                 counts.push(place as u32);

@@ -53,7 +53,7 @@ impl<'q> Limited<'q> {
         for row in 0..batch.rows() {
             let series = batch.series(row) as usize;
             let mut row = batch.row_mut(row);
-            let steps: Vec<usize> = ones(row.valid).collect();
+            let steps: Vec<usize> = ones(&row.as_row().presence()).collect();
             match &mut self.limit {
                 Limit::First { groups, counts, seen } => {
                     let first = groups.ids[series] as usize * self.steps;

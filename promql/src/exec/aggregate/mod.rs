@@ -2,6 +2,7 @@
 
 pub(crate) mod count_values;
 pub(crate) mod fold;
+pub(crate) mod histograms;
 pub(crate) mod limit;
 pub(crate) mod quantile;
 pub(crate) mod top;
@@ -26,6 +27,11 @@ use crate::{
 pub(crate) trait Cells {
     /// Takes the rows of a batch in; `groups` holds the group of each series.
     fn add(&mut self, groups: &[u32], batch: &Batch) -> Result<()>;
+
+    /// Says what a user should know, once all rows are in.
+    fn report(&mut self, input: &dyn Operator) {
+        let _ = input;
+    }
 
     /// Gives the values of a group.
     fn finish(&mut self, group: usize, row: &mut RowMut<'_>);
@@ -83,6 +89,7 @@ impl Operator for Aggregation<'_> {
     fn next(&mut self, batch: &mut Batch) -> Result<bool> {
         if let Some(mut input) = self.input.take() {
             each_batch(self.context, input.as_mut(), self.steps, |batch| self.cells.add(&self.groups.ids, batch))?;
+            self.cells.report(input.as_ref());
         }
         batch.clear();
         while !batch.is_full() && self.next_group < self.groups.labels.len() {

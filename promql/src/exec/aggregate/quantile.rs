@@ -25,7 +25,7 @@ impl QuantileCells {
 
 impl Cells for QuantileCells {
     fn add(&mut self, groups: &[u32], batch: &Batch) -> Result<()> {
-        let count = batch.valid_len();
+        let count = batch.samples_len();
         self.held.grow(count, count * 8)?;
         for (series, row) in batch.iter() {
             let first = groups[series as usize] as usize * self.steps;

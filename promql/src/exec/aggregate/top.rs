@@ -5,7 +5,14 @@ use std::{cmp::Ordering, collections::HashMap};
 use model::Labels;
 
 use crate::{
-    exec::{BoxOperator, Context, Operator, Result, aggregate::at, batch::Batch, each_row, grouping, matrix::Matrix},
+    ast::{AggregateOp, Span},
+    exec::{
+        BoxOperator, Context, Operator, Result,
+        aggregate::{at, histograms::ignored},
+        batch::Batch,
+        each_row, grouping,
+        matrix::Matrix,
+    },
     functions::{Direction, sort::by_direction},
     plan::GroupBy,
 };
@@ -47,15 +54,17 @@ impl Candidates {
 }
 
 impl<'q> Top<'q> {
-    /// `direction` is that of the ranking: descending for topk.
+    /// `direction` is that of the ranking: descending for topk. `span` is the operand's.
     pub(crate) fn new(
         context: &'q Context<'q>,
         mut input: BoxOperator<'q>,
         grouping: &GroupBy,
         counts: &[usize],
         direction: Direction,
+        span: Span,
         steps: usize,
     ) -> Result<Self> {
+        let op = if direction == Direction::Descending { AggregateOp::TopK } else { AggregateOp::BottomK };
         let groups = grouping::group(context, input.as_mut(), grouping)?;
         let mut held = context.budget.reservation();
         held.grow(0, groups.labels.len() * steps * size_of::<Candidates>())?;
@@ -63,6 +72,9 @@ impl<'q> Top<'q> {
         each_row(context, input.as_mut(), steps, |series, row| {
             let group = groups.ids[series as usize] as usize;
             let mut added = 0;
+            if row.has_histograms() {
+                ignored(context, op, span);
+            }
             for (step, value) in row.iter() {
                 let wanted = at(counts, step);
                 if wanted > 0 {

@@ -3,6 +3,10 @@
 //! `anchored` takes the last sample at or before the window's start as its first value; `smoothed` interpolates linearly at
 //! both ends. Neither extrapolates.
 
+mod histograms;
+
+pub(crate) use histograms::{ExactHistograms, smooth_mixed_instants};
+
 use crate::{
     exec::{batch::RowMut, grid::Windows},
     functions::{Kernel, rate::Difference},
@@ -48,7 +52,7 @@ pub(crate) struct Exact {
 impl Exact {
     /// Value at a time between two samples. After a reset the counter is taken to start from 0.
     fn between(&self, samples: Samples<'_>, left: usize, time: i64) -> f64 {
-        let Samples { times, values } = samples;
+        let Samples { times, values, .. } = samples;
         let from = if self.difference.is_counter && values[left + 1] < values[left] { 0.0 } else { values[left] };
         interpolate((times[left], from), (times[left + 1], values[left + 1]), time)
     }
@@ -62,7 +66,7 @@ impl Exact {
     }
 
     fn right(&self, samples: Samples<'_>, around: &Around, windows: &Windows, step: usize) -> f64 {
-        let (Samples { times, values }, end) = (samples, windows.end(step));
+        let (Samples { times, values, .. }, end) = (samples, windows.end(step));
         let last = around.after - 1;
         let next_is_near = times.get(around.after).is_some_and(|time| *time <= end.saturating_add(self.lookback));
         if self.is_smoothed && times[last] < end && next_is_near {
@@ -127,7 +131,7 @@ impl Kernel for AnchoredPairs {
 
 /// `selector smoothed`: the value at each step, on the line between the neighbours. The window is the lookback.
 pub(crate) fn smooth_instants(samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>) {
-    let Samples { times, values } = samples;
+    let Samples { times, values, .. } = samples;
     let mut after = 0;
     for step in 0..windows.len() {
         let time = windows.end(step);
