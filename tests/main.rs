@@ -10,6 +10,7 @@ mod harness;
 mod histograms;
 mod import;
 mod log_directories;
+mod native_queries;
 mod out_of_order;
 mod peers;
 mod resharding;

@@ -5,6 +5,8 @@
 
 pub(crate) mod number;
 
+use promql::histogram::{Bucket, FloatHistogram};
+
 /// Where JSON is written to.
 #[derive(Debug, Default)]
 pub(crate) struct Json {
@@ -78,6 +80,51 @@ impl Json {
         self.out.extend_from_slice(b",\"");
         number::push_value(&mut self.out, value);
         self.out.extend_from_slice(b"\"]");
+        self.comma = true;
+        self
+    }
+
+    /// `[<seconds>,{"count":...}]`, the shape of a native histogram in every answer.
+    pub(crate) fn histogram(&mut self, time_ms: i64, histogram: &FloatHistogram) -> &mut Self {
+        self.separate();
+        self.out.push(b'[');
+        number::push_time(&mut self.out, time_ms);
+        self.out.push(b',');
+        self.comma = false;
+        self.object();
+        self.key("count").float(histogram.count).key("sum").float(histogram.sum);
+        let mut buckets = histogram.buckets().filter(|bucket| bucket.count != 0.0).peekable();
+        if buckets.peek().is_some() {
+            self.key("buckets").array();
+            for bucket in buckets {
+                self.bucket(&bucket);
+            }
+            self.end_array();
+        }
+        self.end_object();
+        self.out.push(b']');
+        self.comma = true;
+        self
+    }
+
+    /// Which ends belong to it, as a number from 0 to 3, both bounds and the count.
+    fn bucket(&mut self, bucket: &Bucket) {
+        let ends = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+            (false, true) => 0,
+            (true, false) => 1,
+            (false, false) => 2,
+            (true, true) => 3,
+        };
+        self.array().integer(ends);
+        self.float(bucket.lower).float(bucket.upper).float(bucket.count).end_array();
+    }
+
+    /// A float in quotes, as everywhere in answers.
+    fn float(&mut self, value: f64) -> &mut Self {
+        self.separate();
+        self.out.push(b'"');
+        number::push_value(&mut self.out, value);
+        self.out.push(b'"');
         self.comma = true;
         self
     }

@@ -10,19 +10,19 @@ use std::{
 };
 
 use blocks::{Block, Columns, Damage};
-use model::{IdentityKey, Labels, SeriesId};
+use model::{IdentityKey, Labels, SeriesId, histogram::ResetHint};
 use promql::{
     budget::{QueryBudget, Reservation},
-    source::{SelectRequest, SeriesStream, SourceError, Tile},
+    source::{GroupIds, Grouping, SelectRequest, SeriesStream, SourceError, Tile},
 };
 use tsdb::{
-    block::index::SeriesEntry,
+    block::index::{SeriesEntry, SymbolPair},
     index::LabelsView,
     out_of_order::{SelectedOutOfOrder, Value},
     select::TimeRange,
 };
 
-use super::source::Head;
+use super::source::{Grouper, Head, is_kept};
 
 /// Series that are put together between two looks at the budget.
 const SERIES_PER_LOOK: usize = 4096;
@@ -43,7 +43,62 @@ pub(super) struct Stream<'s> {
     out_of_order: Vec<SelectedOutOfOrder>,
     next: usize,
     scratch: Scratch,
+    groups: Option<Groups>,
     _held: Reservation,
+}
+
+/// Group codes, made while series are found if the query is going to ask for them.
+struct Groups {
+    labels: Vec<String>,
+    without: bool,
+    /// Its numbers are by series of the selection.
+    grouper: Grouper,
+}
+
+impl Groups {
+    fn grouping(&self) -> Grouping<'_> {
+        Grouping { labels: &self.labels, without: self.without }
+    }
+
+    fn add_labels(&mut self, labels: &Labels) {
+        let kept = labels.iter().filter(|label| is_kept(label.name, self.grouping()));
+        let number = self.grouper.number_of(Labels::from_sorted(kept));
+        self.grouper.found.ids.push(number);
+    }
+}
+
+/// The groups of a block's series by those of their label pairs that count.
+#[derive(Default)]
+struct BlockGroups {
+    /// By name.
+    kept: HashMap<u32, bool>,
+    numbers: HashMap<Box<[SymbolPair]>, u32>,
+    pairs: Vec<SymbolPair>,
+}
+
+impl BlockGroups {
+    fn add(&mut self, block: &Block, entry: &SeriesEntry, groups: &mut Groups) -> Result<(), Damage> {
+        self.pairs.clear();
+        for &(name, value) in &entry.labels {
+            let kept = match self.kept.entry(name) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => *new.insert(is_kept(block.symbol(name)?, groups.grouping())),
+            };
+            if kept {
+                self.pairs.push((name, value));
+            }
+        }
+        let number = match self.numbers.get(self.pairs.as_slice()) {
+            Some(number) => *number,
+            None => {
+                let number = groups.grouper.number_of(block.labels(&self.pairs)?);
+                self.numbers.insert(self.pairs.as_slice().into(), number);
+                number
+            }
+        };
+        groups.grouper.found.ids.push(number);
+        Ok(())
+    }
 }
 
 /// A series of the selection.
@@ -75,7 +130,6 @@ struct Place {
 #[derive(Default)]
 struct Scratch {
     entry: SeriesEntry,
-    decoded: Columns,
     samples: Columns,
     sorted: Vec<(i64, f64)>,
 }
@@ -126,6 +180,11 @@ impl<'s> Stream<'s> {
             out_of_order,
             next: 0,
             scratch: Scratch::default(),
+            groups: request.hints.grouping.map(|Grouping { labels, without }| Groups {
+                labels: labels.to_vec(),
+                without,
+                grouper: Grouper::default(),
+            }),
             _held: held,
         };
         let mut by_id = ById::default();
@@ -148,13 +207,20 @@ impl<'s> Stream<'s> {
                 let (shard, position) = (shard as u32, position as u32);
                 self.series.push(Series { shard, position, ..Series::default() });
             }
+            if let Some(Groups { labels, without, grouper }) = &mut self.groups {
+                grouper.add(part, Grouping { labels, without: *without });
+            }
         }
     }
 
     fn add_out_of_order(&mut self, by_id: &mut ById) {
         for at in 0..self.out_of_order.len() {
-            let number = self.number_of(self.out_of_order[at].id, by_id);
-            self.series[number as usize].out_of_order = at as u32;
+            let known = self.series.len();
+            let number = self.number_of(self.out_of_order[at].id, by_id) as usize;
+            self.series[number].out_of_order = at as u32;
+            if let Some(groups) = self.groups.as_mut().filter(|_| number == known) {
+                groups.add_labels(&self.out_of_order[at].labels);
+            }
         }
     }
 
@@ -177,6 +243,7 @@ impl<'s> Stream<'s> {
         let block = self.blocks[number].clone();
         let references = block.select(request.matchers).map_err(|damage| damaged(&damage))?;
         let mut ids = HashMap::new();
+        let mut block_groups = BlockGroups::default();
         let mut entry = SeriesEntry::default();
         for batch in references.chunks(SERIES_PER_LOOK) {
             budget.check()?;
@@ -197,7 +264,11 @@ impl<'s> Stream<'s> {
                         }
                     };
                 }
+                let known = self.series.len();
                 self.add_place(id, number as u32, reference, by_id);
+                if let Some(groups) = self.groups.as_mut().filter(|_| self.series.len() > known) {
+                    block_groups.add(&block, &entry, groups).map_err(|damage| damaged(&damage))?;
+                }
             }
         }
         Ok(())
@@ -217,7 +288,7 @@ impl<'s> Stream<'s> {
 
     fn append(&mut self, number: usize, tile: &mut Tile) -> Result<(), SourceError> {
         let series = self.series[number];
-        let start = tile.samples_len();
+        let start = tile.columns().0.len();
         let mut next = series.first;
         while let Some(&place) = self.places.get(next as usize) {
             self.append_place(place, tile)?;
@@ -227,15 +298,18 @@ impl<'s> Stream<'s> {
             self.head.append(series.shard as usize, series.position as usize, tile)?;
         }
         if let Some(late) = self.out_of_order.get(series.out_of_order as usize) {
-            let (times, values) = tile.columns();
             for (time, value) in &late.samples {
-                if let Value::Float(bits) = value {
-                    times.push(*time);
-                    values.push(f64::from_bits(*bits));
+                match value {
+                    Value::Float(bits) => tile.push(*time, f64::from_bits(*bits)),
+                    Value::Histogram(histogram) => tile.push_histogram(*time, Arc::new((&**histogram).into())),
                 }
             }
         }
-        self.put_in_order(start, tile);
+        put_floats_in_order(start, tile, &mut self.scratch.sorted);
+        put_histograms_in_order(start, tile);
+        if self.last_only {
+            keep_last(start, tile);
+        }
         tile.finish_series(u32::try_from(number).expect("a selection is bounded far below 2^32 series"));
         Ok(())
     }
@@ -246,52 +320,98 @@ impl<'s> Stream<'s> {
         let read = |scratch: &mut Scratch| {
             block.series(place.reference, &mut scratch.entry)?;
             let deleted = block.deleted(place.reference);
-            let Scratch { entry, decoded, samples, .. } = scratch;
-            samples.times.clear();
-            samples.values.clear();
+            let Scratch { entry, samples, .. } = scratch;
+            samples.clear();
             let chunks = entry.chunks.iter();
             let wanted = chunks.filter(|chunk| chunk.max_time >= range.min_time && chunk.min_time <= range.max_time);
             if !*last_only {
                 for chunk in wanted {
-                    block.append_samples(chunk, *range, deleted, decoded, samples)?;
+                    block.append_samples(chunk, *range, deleted, samples)?;
                 }
                 return Ok(());
             }
             // From the end, until there is one.
             for chunk in wanted.rev() {
-                block.append_samples(chunk, *range, deleted, decoded, samples)?;
-                if !samples.times.is_empty() {
+                block.append_samples(chunk, *range, deleted, samples)?;
+                if !samples.is_empty() {
                     break;
                 }
             }
             Ok(())
         };
         read(scratch).map_err(|damage| damaged(&damage))?;
-        let skipped = if *last_only { scratch.samples.times.len().saturating_sub(1) } else { 0 };
+        let skipped = |count: usize| if *last_only { count.saturating_sub(1) } else { 0 };
         let (times, values) = tile.columns();
-        times.extend_from_slice(&scratch.samples.times[skipped..]);
-        values.extend(scratch.samples.values[skipped..].iter().map(|bits| f64::from_bits(*bits)));
+        let floats = skipped(scratch.samples.times.len());
+        times.extend_from_slice(&scratch.samples.times[floats..]);
+        values.extend(scratch.samples.values[floats..].iter().map(|bits| f64::from_bits(*bits)));
+        for (time, histogram) in &scratch.samples.histograms[skipped(scratch.samples.histograms.len())..] {
+            tile.push_histogram(*time, Arc::new(histogram.into()));
+        }
         Ok(())
     }
+}
 
-    /// Places mostly follow each other in time. Where they don't, samples are sorted, and of equal times the first place's stays.
-    fn put_in_order(&mut self, start: usize, tile: &mut Tile) {
-        let (times, values) = tile.columns();
-        if !times[start..].is_sorted_by(|a, b| a < b) {
-            let sorted = &mut self.scratch.sorted;
-            sorted.clear();
-            sorted.extend(times[start..].iter().copied().zip(values[start..].iter().copied()));
-            sorted.sort_by_key(|sample| sample.0);
-            sorted.dedup_by_key(|sample| sample.0);
+/// Places mostly follow each other in time. Where they don't, samples are sorted, and of equal times the first place's stays.
+fn put_floats_in_order(start: usize, tile: &mut Tile, sorted: &mut Vec<(i64, f64)>) {
+    let (times, values) = tile.columns();
+    if times[start..].is_sorted_by(|a, b| a < b) {
+        return;
+    }
+    sorted.clear();
+    sorted.extend(times[start..].iter().copied().zip(values[start..].iter().copied()));
+    sorted.sort_by_key(|sample| sample.0);
+    sorted.dedup_by_key(|sample| sample.0);
+    times.truncate(start);
+    values.truncate(start);
+    times.extend(sorted.iter().map(|sample| sample.0));
+    values.extend(sorted.iter().map(|sample| sample.1));
+}
+
+/// The same of histograms. What was known of resets does not hold for new neighbours.
+fn put_histograms_in_order(floats_start: usize, tile: &mut Tile) {
+    let (start, histograms) = tile.open_histograms();
+    if histograms.len() == start {
+        return;
+    }
+    let mut sorted = histograms.split_off(start);
+    // Of a float and a histogram at the same time the float stays.
+    let floats = &tile.columns().0[floats_start..];
+    sorted.retain(|point| floats.binary_search(&point.time).is_err());
+    let histograms = tile.open_histograms().1;
+    if sorted.is_sorted_by(|a, b| a.time < b.time) {
+        histograms.append(&mut sorted);
+        return;
+    }
+    sorted.sort_by_key(|point| point.time);
+    sorted.dedup_by_key(|point| point.time);
+    for point in &mut sorted {
+        if point.histogram.reset_hint != ResetHint::Gauge {
+            Arc::make_mut(&mut point.histogram).reset_hint = ResetHint::Unknown;
+        }
+    }
+    histograms.append(&mut sorted);
+}
+
+/// Leaves the newest sample alone.
+fn keep_last(start: usize, tile: &mut Tile) {
+    let (first, histograms) = tile.open_histograms();
+    if histograms.len() > first + 1 {
+        histograms.drain(first..histograms.len() - 1);
+    }
+    let newest_histogram = histograms.get(first).map(|point| point.time);
+    let (times, values) = tile.columns();
+    if times.len() > start + 1 {
+        times.drain(start..times.len() - 1);
+        values.drain(start..values.len() - 1);
+    }
+    match (newest_histogram, times.get(start)) {
+        (Some(histogram), Some(float)) if histogram > *float => {
             times.truncate(start);
             values.truncate(start);
-            times.extend(sorted.iter().map(|sample| sample.0));
-            values.extend(sorted.iter().map(|sample| sample.1));
         }
-        if self.last_only && times.len() > start + 1 {
-            times.drain(start..times.len() - 1);
-            values.drain(start..values.len() - 1);
-        }
+        (Some(_), Some(_)) => tile.open_histograms().1.truncate(first),
+        _ => {}
     }
 }
 
@@ -314,6 +434,11 @@ impl SeriesStream for Stream<'_> {
         let mut entry = SeriesEntry::default();
         let labels = block.series(place.reference, &mut entry).and_then(|()| block.labels(&entry.labels));
         labels.expect("read when the series was selected")
+    }
+
+    fn group_ids(&mut self, grouping: Grouping<'_>) -> Option<GroupIds> {
+        let groups = self.groups.as_ref().filter(|groups| groups.grouping() == grouping)?;
+        Some(groups.grouper.found.clone())
     }
 
     fn next_batch(&mut self, tile: &mut Tile) -> Result<bool, SourceError> {

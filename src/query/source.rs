@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use blocks::Blocks;
 use codec::{decode_floats_into, histogram};
-use model::{Labels, LabelsBuilder, METRIC_NAME, Matcher};
+use model::{Histogram, Labels, LabelsBuilder, METRIC_NAME, Matcher};
 use promql::{
     budget::{QueryBudget, Reservation},
     source::{GroupIds, Grouping, SelectRequest, SeriesStream, Source, SourceError, Tile},
@@ -144,9 +144,7 @@ impl Head<'_> {
                 tile.push(time, f64::from_bits(part.last_values[position]));
             }
         } else if *last_only {
-            if let Some((time, value)) = reader.newest(shard, part, position, *range)? {
-                tile.push(time, f64::from_bits(value));
-            }
+            reader.newest(shard, part, position, *range, tile)?;
         } else {
             reader.append(shard, part, position, *range, tile)?;
         }
@@ -190,7 +188,7 @@ impl SeriesStream for Stream<'_> {
     }
 
     fn group_ids(&mut self, grouping: Grouping<'_>) -> Option<GroupIds> {
-        let mut grouper = Grouper { found: GroupIds::default(), by_labels: HashMap::new() };
+        let mut grouper = Grouper::default();
         for part in &self.head.parts {
             grouper.add(part, grouping);
         }
@@ -214,14 +212,15 @@ pub(super) struct Reader<'s> {
     buffer: Vec<u8>,
     times: Vec<i64>,
     values: Vec<u64>,
+    histograms: Vec<(i64, Histogram)>,
 }
 
 impl<'s> Reader<'s> {
     pub(super) fn new(files: &'s ChunkFiles) -> Self {
-        Self { files, buffer: Vec::new(), times: Vec::new(), values: Vec::new() }
+        Self { files, buffer: Vec::new(), times: Vec::new(), values: Vec::new(), histograms: Vec::new() }
     }
 
-    /// Decodes a chunk into the reader's columns, in place of what was there. A chunk of histograms has nothing for them.
+    /// Decodes a chunk into the reader's columns, in place of what was there.
     fn decode(
         &mut self,
         shard: usize,
@@ -231,6 +230,7 @@ impl<'s> Reader<'s> {
     ) -> Result<(), SourceError> {
         self.times.clear();
         self.values.clear();
+        self.histograms.clear();
         let chunk = match chunk {
             SelectedChunk::Copied { encoding, start, length } => part.copied(encoding, start, length),
             SelectedChunk::Sealed(sealed) => {
@@ -238,16 +238,17 @@ impl<'s> Reader<'s> {
                 read.map_err(|error| SourceError::Storage(error.to_string()))?
             }
         };
-        if histogram::is_histogram(chunk.encoding) {
-            return Ok(());
-        }
-        match decode_floats_into(chunk.encoding, chunk.data, &mut self.times, &mut self.values) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let labels = part.labels.labels(part.series[position]);
-                Err(SourceError::Storage(format!("series {labels} in shard {shard}: {error}")))
-            }
-        }
+        let decoded = if histogram::is_histogram(chunk.encoding) {
+            histogram::HistogramSamples::new(chunk.encoding, chunk.data).and_then(|mut samples| {
+                samples.try_for_each(|sample| sample.map(|sample| self.histograms.push(sample)))
+            })
+        } else {
+            decode_floats_into(chunk.encoding, chunk.data, &mut self.times, &mut self.values).map(drop)
+        };
+        decoded.map_err(|error| {
+            let labels = part.labels.labels(part.series[position]);
+            SourceError::Storage(format!("series {labels} in shard {shard}: {error}"))
+        })
     }
 
     fn append(
@@ -258,51 +259,67 @@ impl<'s> Reader<'s> {
         range: TimeRange,
         tile: &mut Tile,
     ) -> Result<(), SourceError> {
+        let deleted = part.deleted_of(position);
+        let is_kept = |time: i64| deleted.is_none_or(|deleted| !deleted.contains(time));
         for chunk in part.chunks_of(position) {
             self.decode(shard, part, position, *chunk)?;
+            let in_range = range.min_time..=range.max_time;
+            for (time, histogram) in &self.histograms {
+                if in_range.contains(time) && is_kept(*time) {
+                    tile.push_histogram(*time, Arc::new(histogram.into()));
+                }
+            }
             let start = self.times.partition_point(|time| *time < range.min_time);
             let end = self.times.partition_point(|time| *time <= range.max_time);
             if start < end {
                 let (times, values) = tile.columns();
-                match part.deleted_of(position) {
-                    None => {
-                        times.extend_from_slice(&self.times[start..end]);
-                        values.extend(self.values[start..end].iter().map(|bits| f64::from_bits(*bits)));
-                    }
-                    Some(deleted) => {
-                        let kept = (start..end).filter(|&at| !deleted.contains(self.times[at]));
-                        kept.clone().for_each(|at| times.push(self.times[at]));
-                        kept.for_each(|at| values.push(f64::from_bits(self.values[at])));
-                    }
+                if deleted.is_none() {
+                    times.extend_from_slice(&self.times[start..end]);
+                    values.extend(self.values[start..end].iter().map(|bits| f64::from_bits(*bits)));
+                } else {
+                    let kept = (start..end).filter(|&at| is_kept(self.times[at]));
+                    kept.clone().for_each(|at| times.push(self.times[at]));
+                    kept.for_each(|at| values.push(f64::from_bits(self.values[at])));
                 }
             }
         }
         Ok(())
     }
 
+    /// Appends the newest sample of the range alone, if there is one.
     fn newest(
         &mut self,
         shard: usize,
         part: &Selection,
         position: usize,
         range: TimeRange,
-    ) -> Result<Option<(i64, u64)>, SourceError> {
+        tile: &mut Tile,
+    ) -> Result<(), SourceError> {
+        let deleted = part.deleted_of(position);
+        let is_kept = |time: i64| time <= range.max_time && deleted.is_none_or(|deleted| !deleted.contains(time));
         for chunk in part.chunks_of(position).iter().rev() {
             self.decode(shard, part, position, *chunk)?;
-            let end = self.times.partition_point(|time| *time <= range.max_time);
-            let deleted = part.deleted_of(position);
-            let is_kept = |at: &usize| deleted.is_none_or(|deleted| !deleted.contains(self.times[*at]));
-            if let Some(last) = (0..end).rev().find(is_kept) {
-                return Ok(Some((self.times[last], self.values[last])).filter(|(time, _)| *time >= range.min_time));
+            if let Some(last) = self.times.iter().rposition(|time| is_kept(*time)) {
+                if self.times[last] >= range.min_time {
+                    tile.push(self.times[last], f64::from_bits(self.values[last]));
+                }
+                return Ok(());
+            }
+            if let Some((time, histogram)) = self.histograms.iter().rfind(|(time, _)| is_kept(*time)) {
+                if *time >= range.min_time {
+                    tile.push_histogram(*time, Arc::new(histogram.into()));
+                }
+                return Ok(());
             }
         }
-        Ok(None)
+        Ok(())
     }
 }
 
 /// Gives series of equal group labels equal numbers, without building the labels of each series.
-struct Grouper {
-    found: GroupIds,
+#[derive(Default)]
+pub(super) struct Grouper {
+    pub(super) found: GroupIds,
     /// Shards number their label pairs each for itself; groups meet here.
     by_labels: HashMap<Labels, u32>,
 }
@@ -317,7 +334,8 @@ enum Role {
 }
 
 impl Grouper {
-    fn add(&mut self, part: &Selection, grouping: Grouping<'_>) {
+    /// Appends the numbers of all series of a part.
+    pub(super) fn add(&mut self, part: &Selection, grouping: Grouping<'_>) {
         let mut roles: Vec<Role> = Vec::new();
         // Group numbers by the kept pairs. Most groupings keep one pair, which needs no hashing.
         let mut by_one: Vec<Option<u32>> = Vec::new();
@@ -355,7 +373,11 @@ impl Grouper {
         for pair in kept {
             builder.set(view.name_of(*pair), view.value_of(*pair));
         }
-        let labels = builder.build();
+        self.number_of(builder.build())
+    }
+
+    /// The number of the group with these labels.
+    pub(super) fn number_of(&mut self, labels: Labels) -> u32 {
         let next = u32::try_from(self.found.labels.len()).expect("no more groups than series");
         *self.by_labels.entry(labels).or_insert_with_key(|labels| {
             self.found.labels.push(labels.clone());
@@ -376,4 +398,9 @@ fn role_of(name: &str, grouping: Grouping<'_>) -> Role {
     let listed = grouping.labels.binary_search_by(|label| label.as_str().cmp(name)).is_ok();
     let kept = if grouping.without { !listed && name != METRIC_NAME } else { listed };
     if kept { Role::Kept } else { Role::Left }
+}
+
+/// Whether a label of this name belongs to a group's labels.
+pub(super) fn is_kept(name: &str, grouping: Grouping<'_>) -> bool {
+    role_of(name, grouping) == Role::Kept
 }

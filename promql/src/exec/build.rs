@@ -20,7 +20,7 @@ use crate::{
         map::{self, Change, Map},
         matrix::{Matrix, Replay, SeriesInfo},
         merge::Merge,
-        range::{CounterCheck, HistogramKernel, RangeInput, RangeOperator},
+        range::{CounterCheck, HistogramKernel, Kernels, RangeInput, RangeOperator},
         selector::{SelectorOperator, Take},
         set::SetOperation,
     },
@@ -156,7 +156,7 @@ pub(crate) fn range<'q>(context: &'q Context<'q>, node: &Node, grid: Grid) -> Re
     match &node.unmarked().kind {
         NodeKind::RangeSelector(range) => {
             let windows = windows(grid, range.selector.time, range.range);
-            Ok((RangeInput::stored(context, range, &windows, node.span)?, windows))
+            Ok((RangeInput::stored(context, range, &windows)?, windows))
         }
         NodeKind::Subquery(subquery) => {
             let windows = windows(grid, subquery.time, subquery.range);
@@ -175,7 +175,7 @@ pub(crate) fn range<'q>(context: &'q Context<'q>, node: &Node, grid: Grid) -> Re
                 ValueType::Scalar => constant(context, number(context, &subquery.operand, inner_grid)?, inner_grid)?,
                 _ => vector(context, &subquery.operand, inner_grid)?,
             };
-            Ok((RangeInput::computed(context, inner, &inner_grid, node.span)?, windows))
+            Ok((RangeInput::computed(context, inner, &inner_grid)?, windows))
         }
         _ => unreachable!("the parser has checked that this is a range vector"),
     }
@@ -266,7 +266,7 @@ fn aggregate<'q>(context: &'q Context<'q>, aggregate: &Aggregate, span: Span, gr
             let input = vector(context, &aggregate.operand, grid)?;
             let direction =
                 if aggregate.op == AggregateOp::TopK { Direction::Descending } else { Direction::Ascending };
-            Box::new(Top::new(context, input, grouping, &counts, direction, aggregate.operand.span, steps)?)
+            Box::new(Top::new(context, input, grouping, &counts, direction, span, steps)?)
         }
         AggregateOp::LimitK => {
             let counts = counts(&parameter(&aggregate.parameter)?)?;
@@ -465,8 +465,9 @@ fn range_function<'q>(
         ),
     };
     let check = if function.wants_counter() { CounterCheck::On } else { CounterCheck::Off };
-    let operator =
-        Box::new(RangeOperator::new(context, input, windows, kernel, histograms, function.keeps_name(), check));
+    let kernels = Kernels::new(windows, kernel, histograms);
+    let span = call.args[0].span;
+    let operator = Box::new(RangeOperator::new(context, input, kernels, function.keeps_name(), check, span));
     if function.keeps_name() { Ok(operator) } else { deduplicated(context, operator, grid) }
 }
 

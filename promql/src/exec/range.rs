@@ -37,7 +37,6 @@ pub(crate) struct StoredRange<'q> {
     stream: Box<dyn SeriesStream + 'q>,
     cursor: TileCursor<'q>,
     one_name: Option<String>,
-    pub(crate) span: Span,
 }
 
 /// From an expression that is evaluated at the times of a subquery.
@@ -53,16 +52,10 @@ pub(crate) struct ComputedRange<'q> {
     held: Reservation,
     _fixed: Reservation,
     context: &'q Context<'q>,
-    pub(crate) span: Span,
 }
 
 impl<'q> RangeInput<'q> {
-    pub(crate) fn stored(
-        context: &'q Context<'q>,
-        range: &RangeSelector,
-        windows: &Windows,
-        span: Span,
-    ) -> Result<Self> {
+    pub(crate) fn stored(context: &'q Context<'q>, range: &RangeSelector, windows: &Windows) -> Result<Self> {
         let lookback = context.options.lookback_ms;
         let (before, after) = match range.selector.extension {
             None => (0, 0),
@@ -75,15 +68,10 @@ impl<'q> RangeInput<'q> {
         };
         let stream = selector::open(context, &range.selector, windows, read, true)?;
         let one_name = selector::fixed_name(&range.selector.matchers).map(str::to_owned);
-        Ok(Self::Stored(StoredRange { stream, cursor: TileCursor::new(context, &range.selector), one_name, span }))
+        Ok(Self::Stored(StoredRange { stream, cursor: TileCursor::new(context, &range.selector), one_name }))
     }
 
-    pub(crate) fn computed(
-        context: &'q Context<'q>,
-        operator: BoxOperator<'q>,
-        grid: &Grid,
-        span: Span,
-    ) -> Result<Self> {
+    pub(crate) fn computed(context: &'q Context<'q>, operator: BoxOperator<'q>, grid: &Grid) -> Result<Self> {
         // The times, and the row that holds them and their values when they are handed on.
         let mut fixed = context.budget.reservation();
         fixed.grow(0, grid.count * 24)?;
@@ -98,15 +86,7 @@ impl<'q> RangeInput<'q> {
             held: context.budget.reservation(),
             _fixed: fixed,
             context,
-            span,
         }))
-    }
-
-    pub(crate) fn span(&self) -> Span {
-        match self {
-            Self::Stored(stored) => stored.span,
-            Self::Computed(computed) => computed.span,
-        }
     }
 
     pub(crate) fn series_count(&self) -> usize {
@@ -240,10 +220,12 @@ pub(crate) struct RangeOperator<'q> {
     kernels: Kernels<'q>,
     keeps_name: bool,
     counter_check: CounterCheck,
+    /// Of the first argument.
+    span: Span,
 }
 
 /// What is computed of each window.
-struct Kernels<'q> {
+pub(crate) struct Kernels<'q> {
     windows: Windows,
     floats: Box<dyn Kernel + 'q>,
     histograms: HistogramKernel,
@@ -262,14 +244,12 @@ impl<'q> RangeOperator<'q> {
     pub(crate) fn new(
         context: &'q Context<'q>,
         input: RangeInput<'q>,
-        windows: Windows,
-        kernel: Box<dyn Kernel + 'q>,
-        histograms: HistogramKernel,
+        kernels: Kernels<'q>,
         keeps_name: bool,
         counter_check: CounterCheck,
+        span: Span,
     ) -> Self {
-        let kernels = Kernels { windows, floats: kernel, histograms, remarks: Vec::new() };
-        Self { context, input, kernels, keeps_name, counter_check }
+        Self { context, input, kernels, keeps_name, counter_check, span }
     }
 
     fn report(&mut self, series: u32) {
@@ -278,7 +258,7 @@ impl<'q> RangeOperator<'q> {
         }
         let name = self.input.name(series as usize);
         for remark in self.kernels.remarks.drain(..) {
-            remark.report(self.context, self.input.span(), &name);
+            remark.report(self.context, self.span, &name);
         }
     }
 
@@ -295,7 +275,7 @@ impl<'q> RangeOperator<'q> {
                     let text = format!(
                         "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got \"{kind}\": \"{name}\""
                     );
-                    self.context.info(self.input.span(), text);
+                    self.context.info(self.span, text);
                 }
                 return;
             }
@@ -307,12 +287,16 @@ impl<'q> RangeOperator<'q> {
         if !name.is_empty() && !is_counter {
             let text =
                 format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"{name}\"");
-            self.context.info(self.input.span(), text);
+            self.context.info(self.span, text);
         }
     }
 }
 
-impl Kernels<'_> {
+impl<'q> Kernels<'q> {
+    pub(crate) fn new(windows: Windows, floats: Box<dyn Kernel + 'q>, histograms: HistogramKernel) -> Self {
+        Self { windows, floats, histograms, remarks: Vec::new() }
+    }
+
     /// Puts the row of a series in a batch.
     fn run(&mut self, series: u32, samples: Samples<'_>, batch: &mut Batch) {
         let Self { windows, floats, histograms, remarks } = self;

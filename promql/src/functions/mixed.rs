@@ -257,10 +257,11 @@ pub(crate) fn increase(
         before = &nothing;
     }
     let is_gauge = |histogram: &&FloatHistogram| histogram.reset_hint == ResetHint::Gauge;
-    if is_counter && histograms.iter().any(is_gauge) {
-        remarks.push(Remark::NotCounter);
-    }
-    if !is_counter && !(is_gauge(first) && is_gauge(&last)) {
+    if is_counter {
+        if histograms.iter().any(is_gauge) {
+            remarks.push(Remark::NotCounter);
+        }
+    } else if ![first, &last].into_iter().all(is_gauge) {
         remarks.push(Remark::NotGauge);
     }
     let custom = before.uses_custom_buckets();

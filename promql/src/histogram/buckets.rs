@@ -44,7 +44,7 @@ impl FloatHistogram {
     /// From the lowest to the highest.
     pub fn buckets(&self) -> impl DoubleEndedIterator<Item = Bucket> {
         let negative = self.negative.iter().rev().map(|bucket| self.negative_bucket(*bucket));
-        let zero = (self.zero_count != 0.0).then(|| self.zero_bucket());
+        let zero = (self.zero_count > 0.0).then(|| self.zero_bucket());
         negative.chain(zero).chain(self.positive.iter().map(|bucket| self.positive_bucket(*bucket)))
     }
 }

@@ -190,3 +190,6 @@ fn absolute(deltas: &[i64]) -> impl Iterator<Item = f64> {
         Some(*sum as f64)
     })
 }
+
+#[cfg(test)]
+mod tests;

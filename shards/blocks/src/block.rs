@@ -2,8 +2,11 @@
 
 use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
 
-use codec::{gorilla, histogram};
-use model::{Labels, Matcher};
+use codec::{
+    gorilla,
+    histogram::{self, HistogramSamples},
+};
+use model::{Histogram, Labels, Matcher};
 use runtime::{Disk, FileMap, Runtime};
 use shard::frames::FileError;
 use tsdb::{
@@ -174,41 +177,34 @@ impl Block {
         Damage { path: self.segment_path(chunk.reference), what: DamageKind::Chunk { offset, what: what.to_owned() } }
     }
 
-    /// Appends the float samples of a chunk that lie in a range and were not deleted; a chunk of histograms has none.
+    /// Appends the samples of a chunk that lie in a range and were not deleted.
     pub fn append_samples(
         &self,
         chunk: &ChunkMeta,
         range: TimeRange,
         deleted: Option<&Intervals>,
-        scratch: &mut Columns,
         into: &mut Columns,
     ) -> Result<(), Damage> {
         let (encoding, data) = self.chunk(chunk.reference)?;
-        scratch.times.clear();
-        scratch.values.clear();
+        let damage = |error: DecodeError| self.chunk_damage(chunk, &error.to_string());
         if histogram::is_histogram(encoding) {
+            let in_range = range.min_time..=range.max_time;
+            let stays = |time| in_range.contains(&time) && !deleted.is_some_and(|deleted| deleted.contains(time));
+            for sample in HistogramSamples::new(encoding, data).map_err(|error| damage(error.into()))? {
+                let (time, histogram) = sample.map_err(|error| damage(error.into()))?;
+                if stays(time) {
+                    into.histograms.push((time, histogram));
+                }
+            }
             return Ok(());
         }
         if encoding != gorilla::ENCODING {
-            return Err(self.chunk_damage(chunk, &DecodeError::Encoding(encoding).to_string()));
+            return Err(damage(DecodeError::Encoding(encoding)));
         }
-        gorilla::decode_into(data, &mut scratch.times, &mut scratch.values)
-            .map_err(|error| self.chunk_damage(chunk, &error.to_string()))?;
-        let start = scratch.times.partition_point(|time| *time < range.min_time);
-        let end = scratch.times.partition_point(|time| *time <= range.max_time);
-        let is_whole = deleted
-            .is_none_or(|deleted| !deleted.overlaps(TimeRange { min_time: chunk.min_time, max_time: chunk.max_time }));
-        if is_whole {
-            into.times.extend_from_slice(&scratch.times[start..end]);
-            into.values.extend_from_slice(&scratch.values[start..end]);
-            return Ok(());
-        }
-        for at in start..end {
-            if !deleted.is_some_and(|deleted| deleted.contains(scratch.times[at])) {
-                into.times.push(scratch.times[at]);
-                into.values.push(scratch.values[at]);
-            }
-        }
+        let first = into.times.len();
+        gorilla::decode_into(data, &mut into.times, &mut into.values).map_err(|error| damage(error.into()))?;
+        let chunk_range = TimeRange { min_time: chunk.min_time, max_time: chunk.max_time };
+        into.keep(first, range, deleted.filter(|deleted| deleted.overlaps(chunk_range)));
         Ok(())
     }
 
@@ -227,11 +223,45 @@ impl Block {
     }
 }
 
-/// Samples as columns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Samples as columns: times and bits of floats, and histograms.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Columns {
     pub times: Vec<i64>,
     pub values: Vec<u64>,
+    pub histograms: Vec<(i64, Histogram)>,
+}
+
+impl Columns {
+    pub fn clear(&mut self) {
+        self.times.clear();
+        self.values.clear();
+        self.histograms.clear();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty() && self.histograms.is_empty()
+    }
+
+    /// Of the floats from `first` on, which are in order of time, leaves those that lie in a range and were not deleted.
+    fn keep(&mut self, first: usize, range: TimeRange, deleted: Option<&Intervals>) {
+        let start = self.times[first..].partition_point(|time| *time < range.min_time);
+        let end = self.times[first..].partition_point(|time| *time <= range.max_time);
+        self.times.truncate(first + end.max(start));
+        self.values.truncate(first + end.max(start));
+        self.times.drain(first..first + start);
+        self.values.drain(first..first + start);
+        let Some(deleted) = deleted else { return };
+        let mut kept = first;
+        for at in first..self.times.len() {
+            if !deleted.contains(self.times[at]) {
+                self.times[kept] = self.times[at];
+                self.values[kept] = self.values[at];
+                kept += 1;
+            }
+        }
+        self.times.truncate(kept);
+        self.values.truncate(kept);
+    }
 }
 
 /// Attempts at a file that can't be read, as that may be a bad moment of a sound disk, and the pause between two.

@@ -3,7 +3,8 @@
 use model::Labels;
 use promql::{
     annotations::{Annotation, Level},
-    value::{MatrixSeries, Value, VectorSample},
+    source::HistogramPoint,
+    value::{MatrixSeries, SampleValue, Value, VectorSample},
 };
 
 use crate::{
@@ -89,7 +90,11 @@ fn write_vector(answer: &mut Answer, time: i64, samples: &[VectorSample]) -> Res
     answer.json().array();
     for sample in samples {
         write_labels(answer.json().object().key("metric"), &sample.labels);
-        answer.json().key("value").sample(time, sample.value).end_object();
+        match &sample.value {
+            SampleValue::Float(value) => answer.json().key("value").sample(time, *value),
+            SampleValue::Histogram(histogram) => answer.json().key("histogram").histogram(time, histogram),
+        };
+        answer.json().end_object();
         answer.checkpoint()?;
     }
     answer.json().end_array();
@@ -100,14 +105,35 @@ fn write_matrix(answer: &mut Answer, series: &[MatrixSeries]) -> Result<(), Gone
     answer.json().array();
     for one in series {
         write_labels(answer.json().object().key("metric"), &one.labels);
-        answer.json().key("values").array();
-        for (index, (time, value)) in one.points().enumerate() {
-            if index % POINTS_PER_CHECKPOINT == 0 {
-                answer.checkpoint()?;
-            }
-            answer.json().sample(time, value);
+        if !one.times.is_empty() {
+            write_floats(answer, one)?;
         }
-        answer.json().end_array().end_object();
+        if !one.histograms.is_empty() {
+            write_histograms(answer, &one.histograms)?;
+        }
+        answer.json().end_object();
+    }
+    answer.json().end_array();
+    Ok(())
+}
+
+fn write_floats(answer: &mut Answer, series: &MatrixSeries) -> Result<(), Gone> {
+    answer.json().key("values").array();
+    for (index, (time, value)) in series.points().enumerate() {
+        if index % POINTS_PER_CHECKPOINT == 0 {
+            answer.checkpoint()?;
+        }
+        answer.json().sample(time, value);
+    }
+    answer.json().end_array();
+    Ok(())
+}
+
+fn write_histograms(answer: &mut Answer, histograms: &[HistogramPoint]) -> Result<(), Gone> {
+    answer.json().key("histograms").array();
+    for point in histograms {
+        answer.checkpoint()?;
+        answer.json().histogram(point.time, &point.histogram);
     }
     answer.json().end_array();
     Ok(())

@@ -114,7 +114,7 @@ impl Cells for WithHistograms<'_> {
                 continue;
             }
             let mut sum = self.take_sum(cell);
-            if row.as_row().get(step).is_some() {
+            if sum.is_some() && row.as_row().get(step).is_some() {
                 self.context.warn(self.span, "encountered a mix of histograms and floats for aggregation");
                 sum = None;
             }

@@ -54,7 +54,7 @@ impl Candidates {
 }
 
 impl<'q> Top<'q> {
-    /// `direction` is that of the ranking: descending for topk. `span` is the operand's.
+    /// `direction` is that of the ranking: descending for topk.
     pub(crate) fn new(
         context: &'q Context<'q>,
         mut input: BoxOperator<'q>,
