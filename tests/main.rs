@@ -17,5 +17,6 @@ mod resharding;
 mod restart;
 mod service_manager;
 mod start;
+mod start_timestamps;
 mod tsdb_tools;
 mod write;

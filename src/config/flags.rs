@@ -252,12 +252,15 @@ pub(crate) struct ServeFlags {
 const RETENTION_TIME_DEFAULT: PromDuration = PromDuration::from_ms(15 * 24 * 3_600_000);
 
 /// Features of Prometheus that have an effect here.
-const FEATURES: [&str; 6] = [
+const FEATURES: [&str; 8] = [
     "promql-experimental-functions",
     "promql-extended-range-selectors",
     "promql-binop-fill-modifiers",
     "promql-delayed-name-removal",
     "type-and-unit-labels",
+    "created-timestamp-zero-ingestion",
+    // Always on.
+    "native-histograms",
     // Always on; `storage.exemplars.max_exemplars: 0` switches it off.
     "exemplar-storage",
 ];

@@ -95,6 +95,7 @@ pub(crate) fn load(flags: &ServeFlags) -> Result<Tuning, TuningError> {
     }
     let mut decode_limits = DecodeLimits::default();
     decode_limits.labels_per_series_max = decode_limits.labels_per_series_max.max(flags.series_labels_max);
+    decode_limits.keeps_start_times = flags.has_feature("created-timestamp-zero-ingestion");
     let data_plane = shard::Config {
         directory: flags.storage_path.clone(),
         logs: LogDirectories { first: file.wal_directory, second: file.second_wal_directory, former: Vec::new() },

@@ -58,6 +58,7 @@ const LIMITS: DecodeLimits = DecodeLimits {
     samples_max: 256,
     labels_per_series_max: 16,
     symbols_max: 64,
+    keeps_start_times: true,
 };
 
 /// Any bytes are a batch within the limits or an error, as a body and as the message in a sound body.

@@ -41,6 +41,8 @@ pub struct HistogramSample {
     pub entry: u32,
     /// Milliseconds since the epoch.
     pub time: i64,
+    /// When it began to count, as far as the sender knows and anybody wants to; else 0.
+    pub start_time: i64,
     pub histogram: Histogram,
 }
 
@@ -65,6 +67,12 @@ pub trait WriteBatch: Send + Sync {
 
     /// The bits of the values, by sample.
     fn values(&self) -> &[u64];
+
+    /// When counters began to count: milliseconds since the epoch by sample, 0 where nothing is known. May end early; then nothing is
+    /// known of the rest.
+    fn start_times(&self) -> &[i64] {
+        &[]
+    }
 
     /// Histograms in order of their entries. An entry may have some beside samples, or instead of them.
     fn histograms(&self) -> &[HistogramSample] {
@@ -128,7 +136,12 @@ impl OwnedBatch {
         let entry = self.series.len() as u32;
         self.push(key, labels, []);
         let histograms = histograms.into_iter();
-        self.histograms.extend(histograms.map(|(time, histogram)| HistogramSample { entry, time, histogram }));
+        self.histograms.extend(histograms.map(|(time, histogram)| HistogramSample {
+            entry,
+            time,
+            start_time: 0,
+            histogram,
+        }));
     }
 
     /// Adds an exemplar to the series that was added last.

@@ -251,6 +251,7 @@ impl Batch {
                 batch.histograms.extend(samples.map(|(time, bits)| HistogramSample {
                     entry: at,
                     time,
+                    start_time: 0,
                     histogram: histogram_of(bits),
                 }));
             } else {

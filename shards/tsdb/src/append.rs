@@ -261,7 +261,8 @@ impl Head {
         quota: &mut dyn SeriesQuota,
         log: &mut LogBatch,
     ) -> AppendOutcome {
-        let columns = Columns { series: batch.series(), times: batch.times(), values: batch.values() };
+        let (times, values, start_times) = (batch.times(), batch.values(), batch.start_times());
+        let columns = Columns { series: batch.series(), times, values, start_times };
         let (histograms, exemplars) = (batch.histograms(), batch.exemplars());
         let mut appender =
             Appender { head: self, batch, columns, window, quota, log, outcome: AppendOutcome::default() };
@@ -304,6 +305,7 @@ struct Columns<'a> {
     series: &'a [SeriesEntry],
     times: &'a [i64],
     values: &'a [u64],
+    start_times: &'a [i64],
 }
 
 struct Appender<'a> {
@@ -338,8 +340,9 @@ impl Appender<'_> {
     }
 
     fn append_histogram(&mut self, at: u32, sample: &HistogramSample) {
-        let HistogramSample { entry, time, histogram } = sample;
+        let HistogramSample { entry, time, histogram, .. } = sample;
         let appended = self.series_of_histogram(*entry, *time).and_then(|series| {
+            self.append_zero_histogram(series, sample);
             let is_new = self.head.append_histogram(series, *time, histogram, self.window)?;
             Ok(is_new.then_some(series))
         });
@@ -355,7 +358,7 @@ impl Appender<'_> {
 
     #[cold]
     fn append_histogram_out_of_order(&mut self, at: u32, sample: &HistogramSample, reason: Rejection) {
-        let HistogramSample { entry, time, histogram } = sample;
+        let HistogramSample { entry, time, histogram, .. } = sample;
         let series = self.columns.series[*entry as usize];
         let kept = histogram.check().map_err(|_| Rejection::Histogram).and_then(|()| {
             self.keep_out_of_order(&series, *time, || Value::Histogram(Box::new(histogram.clone())), reason)
@@ -416,6 +419,9 @@ impl Appender<'_> {
         };
         for sample in entry.samples() {
             let (time, value) = (self.columns.times[sample], self.columns.values[sample]);
+            if let Some(&start_time) = self.columns.start_times.get(sample) {
+                self.append_zero(series, start_time, time);
+            }
             match self.head.append_sample(series, time, value, self.window) {
                 Ok(true) => {
                     self.log.push_sample(series, time, value);
@@ -424,6 +430,31 @@ impl Appender<'_> {
                 Ok(false) => self.outcome.repeated += 1,
                 Err(reason) => self.append_out_of_order(number, &entry, sample, reason),
             }
+        }
+    }
+
+    /// Says that a counter was 0 when it began to count, if that is news: what it counted up to its first sample is else in no
+    /// rate. It counts as no sample of the request, and is no fault of it when there is no place for it.
+    fn append_zero(&mut self, series: SeriesRef, start_time: i64, time: i64) {
+        let line = self.head.lines.get(series.index());
+        if start_time == 0 || start_time >= time || line.has_samples && start_time <= line.time {
+            return;
+        }
+        if self.head.append_sample(series, start_time, 0, self.window) == Ok(true) {
+            self.log.push_sample(series, start_time, 0);
+        }
+    }
+
+    /// The same of a histogram, which began without any observation.
+    fn append_zero_histogram(&mut self, series: SeriesRef, sample: &HistogramSample) {
+        let line = self.head.lines.get(series.index());
+        let start_time = sample.start_time;
+        if start_time == 0 || start_time >= sample.time || line.has_samples && start_time <= line.time {
+            return;
+        }
+        let zero = sample.histogram.before_it_began();
+        if self.head.append_histogram(series, start_time, &zero, self.window) == Ok(true) {
+            self.log.push_histogram(series, start_time, &zero);
         }
     }
 

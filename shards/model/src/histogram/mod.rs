@@ -159,6 +159,18 @@ impl Histogram {
         Self { sum: crate::sample::STALE_NAN, counts, ..Self::default() }
     }
 
+    /// What it was before anything was counted.
+    pub fn before_it_began(&self) -> Self {
+        Self {
+            reset_hint: ResetHint::Reset,
+            schema: self.schema,
+            zero_threshold: self.zero_threshold,
+            custom_values: self.custom_values.clone(),
+            counts: Self::stale(self.is_float()).counts,
+            ..Self::default()
+        }
+    }
+
     pub fn is_float(&self) -> bool {
         matches!(self.counts, Counts::Float { .. })
     }

@@ -48,6 +48,8 @@ pub(super) struct Columns {
     pub(super) entries: Vec<SeriesEntry>,
     pub(super) times: Vec<i64>,
     pub(super) values: Vec<u64>,
+    /// By sample, as far as the last that has one.
+    pub(super) start_times: Vec<i64>,
     pub(super) histograms: Vec<HistogramSample>,
     pub(super) exemplars: Vec<ExemplarSample>,
     pub(super) metadata: Vec<MetadataEntry>,
@@ -90,6 +92,7 @@ impl Columns {
         empty(&mut self.entries);
         empty(&mut self.times);
         empty(&mut self.values);
+        empty(&mut self.start_times);
         self.histograms = Vec::new();
         empty(&mut self.exemplars);
         empty(&mut self.metadata);
@@ -130,10 +133,37 @@ impl Columns {
         Ok(())
     }
 
+    /// Gives the sample that was added last its start timestamp.
+    #[inline]
+    pub(super) fn set_start_time(&mut self, start_time: i64, limits: &DecodeLimits) {
+        if limits.keeps_start_times && start_time != 0 {
+            self.start_times.resize(self.times.len(), 0);
+            self.start_times[self.times.len() - 1] = start_time;
+        }
+    }
+
+    /// Gives the first sample and the first histogram of a series its start timestamp, if they have none of their own.
+    #[inline]
+    pub(super) fn set_created(&mut self, series: OpenSeries, limits: &DecodeLimits) {
+        if !limits.keeps_start_times || series.created == 0 {
+            return;
+        }
+        let first = series.samples_start;
+        if first < self.times.len() {
+            self.start_times.resize(self.start_times.len().max(first + 1), 0);
+            let start_time = &mut self.start_times[first];
+            *start_time = if *start_time == 0 { series.created } else { *start_time };
+        }
+        if let Some(histogram) = self.histograms.get_mut(series.histograms_start).filter(|first| first.start_time == 0)
+        {
+            histogram.start_time = series.created;
+        }
+    }
+
     /// Adds a histogram to the series that is being walked.
     pub(super) fn push_histogram(
         &mut self,
-        (time, histogram): (i64, Histogram),
+        (time, start_time, histogram): (i64, i64, Histogram),
         limits: &DecodeLimits,
     ) -> Result<(), DecodeError> {
         let bound = limits.samples_max / SAMPLES_PER_HISTOGRAM;
@@ -141,7 +171,8 @@ impl Columns {
             return Err(DecodeError::LimitReached { which: Limit::Histograms, bound: bound.into() });
         }
         // Its place among the entries is known when the series is.
-        self.histograms.push(HistogramSample { entry: u32::MAX, time, histogram });
+        let start_time = if limits.keeps_start_times { start_time } else { 0 };
+        self.histograms.push(HistogramSample { entry: u32::MAX, time, start_time, histogram });
         Ok(())
     }
 
@@ -215,6 +246,7 @@ impl Columns {
         self.exemplars.truncate(series.exemplars_start);
         self.rejections.first.get_or_insert(RejectedSeries { index: self.walked, reason });
         self.times.truncate(series.samples_start);
+        self.start_times.truncate(series.samples_start);
         self.values.truncate(series.samples_start);
         self.walked += 1;
     }
@@ -317,4 +349,6 @@ pub(super) struct OpenSeries {
     pub(super) labels: LabelRange,
     /// Where its metadata is, if it has any.
     pub(super) metadata: (usize, usize),
+    /// Its start timestamp, or 0.
+    pub(super) created: i64,
 }

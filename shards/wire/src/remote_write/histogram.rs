@@ -38,6 +38,9 @@ pub(super) struct HistogramMessage {
     pub(super) time: i64,
     #[prost(double, repeated, tag = "16")]
     pub(super) custom_values: Vec<f64>,
+    /// Of protocol 2.0.
+    #[prost(int64, tag = "17")]
+    pub(super) start_time: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Oneof)]
@@ -64,12 +67,12 @@ pub(super) struct SpanMessage {
     pub(super) length: u32,
 }
 
-/// Reads a histogram and its time. Whether it makes sense is for [`Histogram::check`] to say.
-pub(super) fn read(message: Reader<'_>) -> Result<(i64, Histogram), Malformed> {
+/// Reads a histogram, its time and its start timestamp, which is 0 if it has none. Whether it makes sense is for [`Histogram::check`] to say.
+pub(super) fn read(message: Reader<'_>) -> Result<(i64, i64, Histogram), Malformed> {
     let offset = message.at();
     let decoded = HistogramMessage::decode(message.rest());
     let message = decoded.map_err(|_| Malformed { offset, what: "a native histogram that does not decode" })?;
-    Ok((message.time, message.into()))
+    Ok((message.time, message.start_time, message.into()))
 }
 
 impl From<HistogramMessage> for Histogram {

@@ -67,6 +67,8 @@ pub struct DecodeLimits {
     pub labels_per_series_max: u32,
     /// Strings in the symbol table of protocol 2.0.
     pub symbols_max: u32,
+    /// Whether the start timestamps of protocol 2.0 are kept; else they are checked and passed over.
+    pub keeps_start_times: bool,
 }
 
 impl Default for DecodeLimits {
@@ -78,6 +80,7 @@ impl Default for DecodeLimits {
             samples_max: 2_000_000,
             labels_per_series_max: 256,
             symbols_max: 1_000_000,
+            keeps_start_times: false,
         }
     }
 }
@@ -253,6 +256,10 @@ impl WriteBatch for Batch {
 
     fn values(&self) -> &[u64] {
         &self.columns.values
+    }
+
+    fn start_times(&self) -> &[i64] {
+        &self.columns.start_times
     }
 
     fn histograms(&self) -> &[HistogramSample] {

@@ -43,22 +43,22 @@ fn six_byte_varint(word: u64) -> i64 {
     ((pairs & 0x3fff) | ((pairs >> 2) & (0x3fff << 14)) | ((pairs >> 4) & (0x3fff << 28))) as i64
 }
 
-/// The fields a sample has, by protocol. A start timestamp is checked for its wire type and not kept.
+/// The fields a sample has, by protocol.
 pub(super) const FIELDS_V1: &[Tag] = &[VALUE, TIME];
 pub(super) const FIELDS_V2: &[Tag] = &[VALUE, TIME, START_TIME];
 
-/// Reads any legal sample message.
-pub(super) fn read(mut message: Reader<'_>, fields: &[Tag]) -> Result<Sample, Malformed> {
-    let (mut time, mut value) = (0, 0);
+/// Reads any legal sample message; the last is its start timestamp in milliseconds, or 0.
+pub(super) fn read(mut message: Reader<'_>, fields: &[Tag]) -> Result<(Sample, i64), Malformed> {
+    let (mut time, mut value, mut start_time) = (0, 0, 0);
     while !message.is_empty() {
         match message.tag()? {
             VALUE => value = message.fixed64()?,
             TIME => time = message.varint()? as i64,
-            START_TIME => drop(message.varint()?),
+            START_TIME => start_time = message.varint()? as i64,
             other => message.skip_unknown(other, fields)?,
         }
     }
-    Ok((time, value))
+    Ok(((time, value), start_time))
 }
 
 #[cfg(test)]
@@ -89,7 +89,7 @@ mod tests {
         bytes.extend_from_slice(&inner);
         let end = bytes.len();
         bytes.extend_from_slice(&[0xff; 20]);
-        assert_eq!(read(Reader::new(&bytes, 2, end), FIELDS_V1), Ok((time, value)));
+        assert_eq!(read(Reader::new(&bytes, 2, end), FIELDS_V1), Ok(((time, value), 0)));
         let mut reader = Reader::new(&bytes, 0, end);
         let plain = take_plain(&mut reader);
         let six_bytes = (1i64 << 35..1i64 << 42).contains(&time);

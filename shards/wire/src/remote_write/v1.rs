@@ -135,7 +135,7 @@ fn walk_field(
             series.labels = columns.join_labels(series.labels, message.buffer(), start, message.at());
         }
         SAMPLE => {
-            let (time, value) = sample::read(message.message()?, sample::FIELDS_V1)?;
+            let ((time, value), _) = sample::read(message.message()?, sample::FIELDS_V1)?;
             columns.push_sample(time, value, limits)?;
         }
         EXEMPLAR => {

@@ -1,5 +1,5 @@
 //! Protocol 2.0: `Request { symbols = 4, timeseries = 5 }`, `TimeSeries { labels_refs = 1, samples = 2, histograms = 3,
-//! exemplars = 4, metadata = 5 }`.
+//! exemplars = 4, metadata = 5 }`. Drafts of it had a start timestamp of the whole series, `created_timestamp = 6`, which senders of that time write.
 //!
 //! Each symbol is hashed once per request, each label then costs one step that joins two hashes. Senders write the symbols
 //! before the series, so one walk does; a message that has them elsewhere, which is legal, is walked twice.
@@ -23,6 +23,7 @@ const REFERENCE: Tag = Tag::new(1, WIRE_VARINT);
 const HISTOGRAM: Tag = Tag::new(3, WIRE_LENGTH);
 const EXEMPLAR: Tag = Tag::new(4, WIRE_LENGTH);
 const METADATA: Tag = Tag::new(5, WIRE_LENGTH);
+pub(super) const CREATED: Tag = Tag::new(6, WIRE_VARINT);
 
 pub(super) fn walk(
     request: Reader<'_>,
@@ -137,6 +138,7 @@ fn walk_series(
     let symbols = SymbolHashes { key, symbols: &columns.symbols };
     match previous.sum(&mut references, symbols, limits.labels_per_series_max)? {
         Ok(id) => {
+            columns.set_created(series, limits);
             if series.metadata.1 > 0 {
                 let (start, end) = series.metadata;
                 columns.push_metadata(Reader::new(message.buffer(), start, end), series.labels);
@@ -175,8 +177,9 @@ fn walk_field(
             series.metadata = (metadata.at(), metadata.end());
         }
         SAMPLE => {
-            let (time, value) = sample::read(message.message()?, sample::FIELDS_V2)?;
+            let ((time, value), start_time) = sample::read(message.message()?, sample::FIELDS_V2)?;
             columns.push_sample(time, value, limits)?;
+            columns.set_start_time(start_time, limits);
         }
         HISTOGRAM => {
             let sample = histogram::read(message.message()?)?;
@@ -194,7 +197,8 @@ fn walk_field(
             message.varint()?;
             series.labels = columns.join_labels(series.labels, message.buffer(), start, message.at());
         }
-        other => message.skip_unknown(other, &[REFERENCES, METADATA, SAMPLE, HISTOGRAM, EXEMPLAR])?,
+        CREATED => series.created = message.varint()? as i64,
+        other => message.skip_unknown(other, &[REFERENCES, METADATA, SAMPLE, HISTOGRAM, EXEMPLAR, CREATED])?,
     }
     Ok(())
 }

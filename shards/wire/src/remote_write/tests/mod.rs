@@ -22,7 +22,8 @@ fn key() -> IdentityKey {
 }
 
 fn decode(batch: &mut Batch, protocol: Protocol, message: &[u8]) -> Result<(), DecodeError> {
-    batch.decode(protocol, Compressor::default().compress(message), &key(), &DecodeLimits::default())
+    let limits = DecodeLimits { keeps_start_times: true, ..DecodeLimits::default() };
+    batch.decode(protocol, Compressor::default().compress(message), &key(), &limits)
 }
 
 fn labels_of(batch: &Batch, labels: LabelSpan) -> Vec<Pair> {
@@ -54,6 +55,14 @@ fn contents(batch: &Batch) -> Decoded {
     Decoded {
         series: series.collect(),
         metadata,
+        start_times: batch
+            .start_times()
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(_, start_time)| *start_time != 0)
+            .collect(),
+        histogram_start_times: batch.histograms().iter().map(|sample| sample.start_time).collect(),
         metadata_count: batch.metadata_count(),
         rejected_exemplars: rejections.exemplars as usize,
         rejected_series: rejections.series as usize,
@@ -164,6 +173,7 @@ fn histograms() -> impl Strategy<Value = Vec<HistogramMessage>> {
             negative_spans,
             reset_hint,
             time,
+            start_time: if time % 3 == 0 { 0 } else { time.wrapping_sub(schema.into()) },
         }
     });
     vec(histogram, 0..2)
@@ -203,6 +213,7 @@ prop_compose! {
         pairs in vec((0..24u64, 0..24u64), 0..12),
         bad in prop_oneof![6 => Just(vec![]), 1 => Just(vec![1]), 1 => Just(vec![1, 25]), 1 => Just(vec![u64::MAX; 2])],
         samples in vec((value(), time(), time()), 0..4),
+        created in prop_oneof![2 => Just(0), 1 => time()],
         exemplars in exemplars_two(),
         histograms in histograms(),
         metadata in metadata_two(),
@@ -210,7 +221,7 @@ prop_compose! {
         let references = pairs.into_iter().flat_map(|(name, value)| [name, value]).chain(bad).collect();
         let sample = |(value, time, start_time)| SampleV2 { value, time, start_time };
         let samples = samples.into_iter().map(sample).collect();
-        SeriesV2 { references, samples, histograms, exemplars, metadata }
+        SeriesV2 { references, samples, histograms, exemplars, metadata, created }
     }
 }
 

@@ -111,6 +111,8 @@ pub(super) struct SeriesV2 {
     pub(super) exemplars: Vec<ExemplarV2>,
     #[prost(bytes = "vec", repeated, tag = "5")]
     pub(super) metadata: Vec<Vec<u8>>,
+    #[prost(int64, tag = "6")]
+    pub(super) created: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -141,6 +143,9 @@ pub(super) struct Decoded {
     /// Labels as they came, samples, histograms and exemplars; series without any are not among them.
     pub(super) series: Vec<DecodedSeries>,
     pub(super) metadata: Vec<Metadata>,
+    /// Start timestamps of all samples that are not 0, each with its sample's position; and those of histograms.
+    pub(super) start_times: Vec<(usize, i64)>,
+    pub(super) histogram_start_times: Vec<i64>,
     /// Messages, whether they decode or not.
     pub(super) metadata_count: usize,
     pub(super) rejected_exemplars: usize,
@@ -155,6 +160,7 @@ impl fmt::Debug for Decoded {
             writeln!(f, "{labels:?} {samples:?} {histograms:?} {exemplars:?}")?;
         }
         writeln!(f, "metadata {} {:?}", self.metadata_count, self.metadata)?;
+        writeln!(f, "start times {:?} {:?}", self.start_times, self.histogram_start_times)?;
         let (series, samples, exemplars) = (self.rejected_series, self.rejected_samples, self.rejected_exemplars);
         write!(f, "rejected {series} {samples} {exemplars} {:?}", self.first_rejected)
     }
@@ -171,6 +177,22 @@ impl Decoded {
         if !samples.is_empty() || !histograms.is_empty() || !exemplars.is_empty() {
             let histograms = histograms.iter().map(|message| (message.time, message.clone().into())).collect();
             self.series.push((labels, samples, histograms, exemplars));
+        }
+    }
+
+    /// Before the series itself is added.
+    fn push_start_times(&mut self, series: &SeriesV2) {
+        let first = self.series.iter().map(|(_, samples, ..)| samples.len()).sum::<usize>();
+        for (at, sample) in series.samples.iter().enumerate() {
+            let own = sample.start_time;
+            let start_time = if own == 0 && at == 0 { series.created } else { own };
+            if start_time != 0 {
+                self.start_times.push((first + at, start_time));
+            }
+        }
+        for (at, histogram) in series.histograms.iter().enumerate() {
+            let own = histogram.start_time;
+            self.histogram_start_times.push(if own == 0 && at == 0 { series.created } else { own });
         }
     }
 
@@ -197,6 +219,7 @@ pub(super) fn decode_v1(message: &[u8]) -> Option<Decoded> {
         let exemplars = series.exemplars.into_iter();
         let exemplars = exemplars.map(|exemplar| (pairs(exemplar.labels), (exemplar.time, exemplar.value.to_bits())));
         let samples = series.samples.iter().map(|sample| (sample.time, sample.value.to_bits())).collect();
+        decoded.histogram_start_times.extend(series.histograms.iter().map(|histogram| histogram.start_time));
         decoded.push(labels, samples, &series.histograms, exemplars.collect());
     }
     Some(decoded)
@@ -237,6 +260,7 @@ pub(super) fn decode_v2(message: &[u8]) -> Option<Decoded> {
                 decoded.metadata_count += usize::from(!series.metadata.is_empty());
                 decoded.metadata.extend(metadata_v2(series, &labels, &request.symbols));
                 let samples = series.samples.iter().map(|sample| (sample.time, sample.value.to_bits())).collect();
+                decoded.push_start_times(series);
                 decoded.push(labels, samples, &series.histograms, exemplars);
             }
             Err(reason) => decoded.reject(index, reason, series),

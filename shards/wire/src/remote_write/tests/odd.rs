@@ -154,6 +154,7 @@ fn series_v2(random: &mut Random, series: &SeriesV2) -> Vec<u8> {
         random.messages(3, &series.histograms, |_, histogram| histogram.encode_to_vec()),
         random.messages(4, &series.exemplars, exemplar_v2),
         random.all_bytes(5, &series.metadata),
+        vec![random.number(6, series.created as u64)],
     ];
     random.mix(lists)
 }
