@@ -213,7 +213,7 @@ pub(crate) fn start_blocks(shared: &Shared, data_plane: &DataPlane) -> Result<bl
     let config = blocks::service::Config {
         data: directory.path.clone(),
         key: directory.key,
-        retention: shared.flags.retention(),
+        retention: shared.retention().0,
         look: blocks::service::LOOK,
         series_per_piece: blocks::service::SERIES_PER_PIECE,
     };

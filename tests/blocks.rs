@@ -103,7 +103,12 @@ fn check_names(server: &Server, model: &Model, start: i64, cut: i64) {
 #[test]
 fn old_blocks_go_and_new_ones_stay() {
     let folder = folder();
-    let server = Server::start(folder.path(), &["--storage.tsdb.retention.time=8h"]);
+    let config = |retention: &str| {
+        let text = format!("storage: {{tsdb: {{retention: {retention}}}}}\n");
+        fs::write(folder.path().join("prometheus.yml"), text).expect("a configuration");
+    };
+    config("{}");
+    let server = Server::start(folder.path(), &["--storage.tsdb.retention.time=8h", "--web.enable-lifecycle"]);
     let end = now_ms().div_euclid(HOUR) * HOUR;
     let start = end - 20 * HOUR;
     let model = write_hours(server.address, start, 0..20);
@@ -122,4 +127,22 @@ fn old_blocks_go_and_new_ones_stay() {
     let folders = fs::read_dir(folder.path().join("data")).expect("a folder");
     let names = folders.map(|entry| entry.expect("an entry").file_name().into_string().expect("text"));
     assert_eq!(names.filter(|name| name.len() >= 26).count(), blocks(&server).len(), "nothing is left of the others");
+
+    // A reload takes over what the file says, and that goes before the flag.
+    let text = || http::get(server.address, "/api/v1/status/runtimeinfo").json()["data"]["storageRetention"].clone();
+    assert_eq!(text(), "8h");
+    config("{time: 3h, size: 1TB}");
+    assert_eq!(http::request(server.address, "POST", "/-/reload", &[], b"").code, 200);
+    assert_eq!(text(), "3h or 1TB");
+    eventually("the shorter retention", || {
+        let ends: Vec<_> = blocks(&server).iter().map(|block| block["maxTime"].as_i64().expect("a time")).collect();
+        (!ends.is_empty() && ends.iter().all(|end| cut - end < 3 * HOUR)).then_some(())
+    });
+    // What shards have counts too, and is more than this alone.
+    config("{size: 1MB}");
+    assert_eq!(http::request(server.address, "POST", "/-/reload", &[], b"").code, 200);
+    eventually("the smaller size", || blocks(&server).is_empty().then_some(()));
+    config("{percentage: 101}");
+    assert_eq!(http::request(server.address, "POST", "/-/reload", &[], b"").code, 500);
+    assert_eq!(text(), "8h or 1MB", "as before");
 }

@@ -31,6 +31,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
+use blocks::Retention;
 use tokio::sync::mpsc;
 use tower_http::compression::{CompressionLayer, Predicate as _, predicate::SizeAbove};
 
@@ -96,10 +97,23 @@ impl Inner {
             let shared = storage.handle().shared();
             shared.set_exemplars_max(config.exemplars_max);
             shared.set_out_of_order_window(config.out_of_order_window_ms());
+            storage.blocks().set_retention(self.retention_of(&config));
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         tracing::info!(file = %self.flags.config_file.display(), "configuration loaded");
         Ok(())
+    }
+
+    /// What blocks are kept by the flags and a configuration.
+    fn retention_of(&self, config: &FileConfig) -> Retention {
+        config.retention.or(self.flags.retention()).resolve(&self.flags.storage_path)
+    }
+
+    /// The same by the configuration in effect, and in words.
+    pub(crate) fn retention(&self) -> (Retention, String) {
+        let config = self.config();
+        let resolved = self.retention_of(&config);
+        (resolved, config.retention.or(self.flags.retention()).text(resolved))
     }
 
     pub(crate) fn order(&self, order: Order) {

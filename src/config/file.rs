@@ -19,7 +19,11 @@ use serde::{
 
 use shard::shared::EXEMPLARS_MAX;
 
-use super::{nearest, units::PromDuration};
+use super::{
+    nearest,
+    retention::RetentionSettings,
+    units::{PromDuration, Size},
+};
 
 /// Larger than any real configuration, small enough that a wrong path can't fill the memory.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -35,6 +39,8 @@ pub(crate) struct FileConfig {
     pub(crate) external_labels: Labels,
     /// `storage.tsdb.out_of_order_time_window`.
     pub(crate) out_of_order_window: Option<PromDuration>,
+    /// `storage.tsdb.retention`.
+    pub(crate) retention: RetentionSettings,
     /// `storage.exemplars.max_exemplars`; 0 keeps none.
     pub(crate) exemplars_max: u64,
     /// Sections and keys that are there and have no effect in this release.
@@ -47,6 +53,7 @@ impl Default for FileConfig {
             evaluation_interval: DEFAULT_INTERVAL,
             external_labels: Labels::empty(),
             out_of_order_window: None,
+            retention: RetentionSettings::default(),
             exemplars_max: EXEMPLARS_MAX,
             without_effect: Vec::new(),
         }
@@ -171,7 +178,15 @@ struct Tsdb {
     out_of_order_time_window: Option<DurationText>,
     stale_series_compaction_threshold: Unread,
     chunk_encoding: Unread,
-    retention: Unread,
+    retention: Option<RetentionSection>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RetentionSection {
+    time: Option<DurationText>,
+    size: Option<SizeText>,
+    percentage: Option<Percentage>,
 }
 
 impl Document {
@@ -179,11 +194,18 @@ impl Document {
         let without_effect = self.without_effect();
         let global = self.global.unwrap_or_default();
         let Storage { tsdb, exemplars } = self.storage.unwrap_or_default();
+        let mut tsdb = tsdb.unwrap_or_default();
+        let retention = tsdb.retention.take().unwrap_or_default();
         let exemplars_max = exemplars.and_then(|exemplars| exemplars.max_exemplars);
         FileConfig {
             evaluation_interval: global.evaluation_interval.map_or(DEFAULT_INTERVAL, |text| text.0),
             external_labels: global.external_labels.map_or_else(Labels::empty, |pairs| pairs.0),
-            out_of_order_window: tsdb.and_then(|tsdb| tsdb.out_of_order_time_window).map(|text| text.0),
+            out_of_order_window: tsdb.out_of_order_time_window.map(|text| text.0),
+            retention: RetentionSettings {
+                time: retention.time.map(|text| text.0),
+                size: retention.size.map(|text| text.0),
+                percentage: retention.percentage.map(|percentage| percentage.0),
+            },
             // As in Prometheus, none is kept where the number is not positive.
             exemplars_max: exemplars_max.map_or(EXEMPLARS_MAX, |max| u64::try_from(max).unwrap_or(0)),
             without_effect,
@@ -194,7 +216,6 @@ impl Document {
         let storage = self.storage.as_ref();
         let tsdb = storage.and_then(|storage| storage.tsdb.as_ref());
         let sections = [
-            ("storage.tsdb.retention", tsdb.is_some_and(|tsdb| tsdb.retention.present)),
             ("storage.tsdb.chunk_encoding", tsdb.is_some_and(|tsdb| tsdb.chunk_encoding.present)),
             (
                 "storage.tsdb.stale_series_compaction_threshold",
@@ -232,8 +253,22 @@ impl FileConfig {
             }
         }
         writeln!(out, "storage:\n  exemplars:\n    max_exemplars: {}", self.exemplars_max).expect("writing to memory");
+        let mut tsdb = String::new();
         if let Some(window) = self.out_of_order_window {
-            writeln!(out, "  tsdb:\n    out_of_order_time_window: {window}").expect("writing to memory");
+            writeln!(tsdb, "    out_of_order_time_window: {window}").expect("writing to memory");
+        }
+        let RetentionSettings { time, size, percentage } = self.retention;
+        let lines = [
+            time.map(|time| format!("      time: {time}\n")),
+            size.map(|size| format!("      size: {size}\n")),
+            percentage.map(|percentage| format!("      percentage: {percentage}\n")),
+        ];
+        let lines: String = lines.into_iter().flatten().collect();
+        if !lines.is_empty() {
+            write!(tsdb, "    retention:\n{lines}").expect("writing to memory");
+        }
+        if !tsdb.is_empty() {
+            write!(out, "  tsdb:\n{tsdb}").expect("writing to memory");
         }
         out
     }
@@ -263,6 +298,28 @@ impl<'de> Deserialize<'de> for DurationText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(de::Error::custom)
+    }
+}
+
+struct SizeText(Size);
+
+impl<'de> Deserialize<'de> for SizeText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Scalar::deserialize(deserializer)?.0;
+        text.parse().map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// Of a whole.
+struct Percentage(f64);
+
+impl<'de> Deserialize<'de> for Percentage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let percentage = f64::deserialize(deserializer)?;
+        if (0.0..=100.0).contains(&percentage) {
+            return Ok(Self(percentage));
+        }
+        Err(de::Error::custom(format!("{percentage} is not a percentage between 0 and 100")))
     }
 }
 
@@ -310,12 +367,16 @@ mod tests {
     #[test]
     fn what_exists_is_applied_and_the_rest_is_named() {
         let text = "global:\n  evaluation_interval: 30s\n  external_labels: {shard: 1, region: eu}\nstorage:\n  tsdb:\n    \
-                    out_of_order_time_window: 10m\n  exemplars: {max_exemplars: 7}\nscrape_configs:\n  - job_name: x\n    anything: [1]\nrule_files: []\n";
+                    out_of_order_time_window: 10m\n    retention: {time: 1d, size: 512MB, percentage: 0.5}\n  exemplars: {max_exemplars: 7}\nscrape_configs:\n  - job_name: x\n    anything: [1]\nrule_files: []\n";
         let config = parsed(text).expect("a good file");
         assert_eq!(config.evaluation_interval.ms(), 30_000);
         assert_eq!(config.external_labels, Labels::from_pairs([("shard", "1"), ("region", "eu")]));
         assert_eq!(config.out_of_order_window.map(PromDuration::ms), Some(600_000));
         assert_eq!(config.exemplars_max, 7);
+        assert_eq!(config.retention.time.map(PromDuration::ms), Some(86_400_000));
+        assert_eq!(config.retention.size.map(Size::bytes), Some(512 << 20));
+        assert_eq!(config.retention.percentage, Some(0.5));
+        assert_eq!(parsed(&config.to_yaml()).map(|again| again.retention), Ok(config.retention));
         assert_eq!(parsed("storage: {exemplars: {max_exemplars: -1}}").map(|config| config.exemplars_max), Ok(0));
         assert_eq!(config.without_effect, ["rule_files", "scrape_configs"]);
         assert_eq!(parsed(&config.to_yaml()).map(|again| again.external_labels), Ok(config.external_labels));
@@ -355,7 +416,8 @@ mod tests {
             }
         }
         assert!(good > 30, "only {good} files found in {}", folder.display());
-        for bad in ["unknown_global_attr", "section_key_dup", "labelname", "labelvalue"] {
+        let retention = ["tsdb_retention_time", "tsdb_retention_percentage", "tsdb_retention_percentage_negative"];
+        for bad in ["unknown_global_attr", "section_key_dup", "labelname", "labelvalue"].into_iter().chain(retention) {
             read(&folder.join(format!("{bad}.bad.yml")), true).expect_err(bad);
         }
     }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
-use blocks::Retention;
+use crate::config::retention::RetentionSettings;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use promql::parser::ParseOptions;
 use regex::Regex;
@@ -248,9 +248,6 @@ pub(crate) struct ServeFlags {
     pub(crate) log_format: LogFormat,
 }
 
-/// Prometheus' own, where nothing else bounds the blocks.
-const RETENTION_TIME_DEFAULT: PromDuration = PromDuration::from_ms(15 * 24 * 3_600_000);
-
 /// Features of Prometheus that have an effect here.
 const FEATURES: [&str; 8] = [
     "promql-experimental-functions",
@@ -278,20 +275,9 @@ impl ServeFlags {
         self.features.iter().any(|feature| feature == name)
     }
 
-    /// What blocks are kept.
-    pub(crate) fn retention(&self) -> Retention {
-        let bytes = Some(self.retention_size.bytes()).filter(|&bytes| bytes > 0);
-        let time = self.retention_time.or_else(|| bytes.is_none().then_some(RETENTION_TIME_DEFAULT));
-        let time_ms = time.map(|time| i64::try_from(time.ms()).unwrap_or(i64::MAX)).filter(|&time| time > 0);
-        Retention { time_ms, bytes }
-    }
-
-    /// The same in words, as Prometheus shows it.
-    pub(crate) fn retention_text(&self) -> String {
-        let Retention { time_ms, bytes } = self.retention();
-        let time = time_ms.map(|time| PromDuration::from_ms(time.unsigned_abs()).to_string());
-        let size = bytes.map(|_| self.retention_size.to_string());
-        time.into_iter().chain(size).collect::<Vec<_>>().join(" or ")
+    /// What the flags say of it.
+    pub(crate) fn retention(&self) -> RetentionSettings {
+        RetentionSettings { time: self.retention_time, size: Some(self.retention_size), percentage: None }
     }
 
     pub(crate) fn query_memory_bytes_max(&self) -> usize {
@@ -434,17 +420,6 @@ mod tests {
         let names = ["--storage.remote.flush-deadline", "--web.page-title", "--agent", "--no-auto-gomaxprocs"];
         assert_eq!(command.ignored, names);
         assert_eq!(command.flags.query_timeout.ms(), 60_000);
-    }
-
-    #[test]
-    fn retention_is_fifteen_days_unless_something_else_bounds_it() {
-        let retention = |args: &[&str]| serve(args).expect("good flags").flags.retention();
-        let day = 24 * 3_600_000;
-        assert_eq!(retention(&[]), Retention { time_ms: Some(15 * day), bytes: None });
-        assert_eq!(retention(&["--storage.tsdb.retention.time=30d"]).time_ms, Some(30 * day));
-        assert_eq!(retention(&["--storage.tsdb.retention.time=0s"]), Retention::default());
-        let by_size = Retention { time_ms: None, bytes: Some(1 << 30) };
-        assert_eq!(retention(&["--storage.tsdb.retention.size=1GB"]), by_size);
     }
 
     #[test]

@@ -4,5 +4,6 @@ pub(crate) mod file;
 pub(crate) mod flags;
 mod foreign;
 mod nearest;
+pub(crate) mod retention;
 pub(crate) mod tuning;
 pub(crate) mod units;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use runtime::{Disk, Runtime};
+use runtime::{Disk, File, OpenMode, Runtime};
 use shard::frames::FileError;
 
 use crate::ulid::Ulid;
@@ -60,6 +60,26 @@ pub(crate) async fn remove_block<R: Runtime>(runtime: &R, data: &Path, ulid: Uli
     }
     disk.sync_directory(data).await.map_err(FileError::new("sync", data))?;
     remove_folder(runtime, &to).await
+}
+
+/// Bytes of the files that shards have in a data directory. What can't be looked at is not counted.
+pub(crate) async fn shard_bytes<R: Runtime>(runtime: &R, data: &Path) -> u64 {
+    let disk = runtime.disk();
+    let mut folders: Vec<PathBuf> = disk.list(data).await.unwrap_or_default().into_iter().map(PathBuf::from).collect();
+    folders.retain(|name| shard::names::is_of_a_shard(name.as_os_str()));
+    folders.iter_mut().for_each(|name| *name = data.join(&*name));
+    let mut bytes = 0;
+    while let Some(folder) = folders.pop() {
+        for name in disk.list(&folder).await.unwrap_or_default() {
+            let path = folder.join(name);
+            if disk.list(&path).await.is_ok_and(|names| !names.is_empty()) {
+                folders.push(path);
+            } else if let Ok(file) = disk.open(&path, OpenMode::Read).await {
+                bytes += file.length().await.unwrap_or(0);
+            }
+        }
+    }
+    bytes
 }
 
 /// Removes a folder of a block that does not count, with the folders in it.

@@ -113,19 +113,19 @@ pub struct Retention {
     /// Blocks that end this much before the newest block's end go, or before the wall clock if that is earlier: neither a clock that
     /// runs ahead nor one block from the future may take everything else.
     pub time_ms: Option<i64>,
-    /// Bytes of all blocks; the oldest go first.
+    /// Bytes of all blocks and of what shards have on the disk; the oldest blocks go first.
     pub bytes: Option<u64>,
 }
 
 impl Retention {
-    /// The blocks to let go.
-    pub(crate) fn expired<B: Planned>(&self, blocks: &[B], wall_clock_ms: i64) -> Vec<B> {
+    /// The blocks to let go, beside so many bytes of shards.
+    pub(crate) fn expired<B: Planned>(&self, blocks: &[B], shard_bytes: u64, wall_clock_ms: i64) -> Vec<B> {
         let mut newest_first: Vec<B> = blocks.to_vec();
         newest_first.sort_by_key(|block| std::cmp::Reverse(block.meta().max_time));
         let Some(newest) = newest_first.first().map(|block| block.meta().max_time.min(wall_clock_ms)) else {
             return Vec::new();
         };
-        let mut bytes = 0;
+        let mut bytes = shard_bytes;
         let is_expired = |block: &B| {
             bytes += block.bytes();
             self.time_ms.is_some_and(|time| newest.saturating_sub(block.meta().max_time) >= time)
@@ -230,14 +230,16 @@ mod tests {
     #[test]
     fn what_is_over_its_time_or_size_goes() {
         let all = blocks(&[(0, 10), (10, 20), (20, 22), (22, 24)]);
-        let expired = |retention: Retention, now: i64| hours(&retention.expired(&all, now * HOUR));
+        let expired = |retention: Retention, now: i64| hours(&retention.expired(&all, 0, now * HOUR));
         let by_time = Retention { time_ms: Some(12 * HOUR), bytes: None };
         assert_eq!(expired(by_time, 25), [(0, 10)]);
         assert_eq!(expired(by_time, 1_000_000), [(0, 10)], "a clock that runs ahead takes nothing");
         let by_size = Retention { time_ms: None, bytes: Some(250) };
         assert_eq!(expired(by_size, 25), [(10, 20), (0, 10)]);
+        let beside = hours(&by_size.expired(&all, 60, 25 * HOUR));
+        assert_eq!(beside, [(20, 22), (10, 20), (0, 10)], "what shards have takes room from blocks");
         assert_eq!(expired(Retention::default(), 25), []);
         let with_future = blocks(&[(0, 10), (10, 20), (1_000_000, 1_000_002)]);
-        assert_eq!(hours(&by_time.expired(&with_future, 21)), [], "nor does a block from the future");
+        assert_eq!(hours(&by_time.expired(&with_future, 0, 21)), [], "nor does a block from the future");
     }
 }

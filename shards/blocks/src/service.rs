@@ -66,7 +66,7 @@ pub(crate) struct State {
     pub(crate) stopping: AtomicBool,
     /// The last look has found nothing to do.
     pub(crate) idle: AtomicBool,
-    retention: Retention,
+    retention: Mutex<Retention>,
     pub(crate) job: Mutex<Option<Job>>,
     /// Blocks that do not count any more and are to be removed. Nothing is compacted while there are any: what makes the start tell
     /// them from others is that the block that replaces them is there.
@@ -129,7 +129,7 @@ impl Service {
     /// A service that [`run`] will serve.
     pub fn new(retention: Retention) -> (Self, Inbox) {
         let (requests, inbox) = mailbox::channel(REQUESTS_MAX);
-        let state = Arc::new(State { retention, ..State::default() });
+        let state = Arc::new(State { retention: Mutex::new(retention), ..State::default() });
         (Self { blocks: Blocks::default(), state, requests }, Inbox(inbox))
     }
 
@@ -152,7 +152,12 @@ impl Service {
     }
 
     pub fn retention(&self) -> Retention {
-        self.state.retention
+        *lock(&self.state.retention)
+    }
+
+    /// From the next look on.
+    pub fn set_retention(&self, retention: Retention) {
+        *lock(&self.state.retention) = retention;
     }
 
     /// Deletes from the shards and from all blocks, durably when this returns. An error may leave it done in part.

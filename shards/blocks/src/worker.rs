@@ -157,7 +157,7 @@ impl<R: Runtime> Worker<R> {
         }
         let steps = async {
             Ok(self.remove_doomed().await?
-                || self.expire()
+                || self.expire().await
                 || self.forget_cut_windows().await?
                 || self.cut().await?
                 || self.empty_out_of_order().await?
@@ -219,10 +219,15 @@ impl<R: Runtime> Worker<R> {
         self.desk.service.state.idle.store(idle, Ordering::Release);
     }
 
-    fn expire(&self) -> bool {
+    async fn expire(&self) -> bool {
         let service = &self.desk.service;
         let set = service.blocks.current();
-        let expired = service.retention().expired(&set.blocks, self.desk.runtime.wall_clock_ms());
+        let retention = service.retention();
+        let shard_bytes = match retention.bytes {
+            Some(_) => folder::shard_bytes(&self.desk.runtime, &self.desk.data).await,
+            None => 0,
+        };
+        let expired = retention.expired(&set.blocks, shard_bytes, self.desk.runtime.wall_clock_ms());
         for block in &expired {
             tracing::info!(block = %block.ulid, max_time = block.meta.max_time, "a block is beyond the retention and goes");
             count(&service.counters().blocks_expired);

@@ -62,7 +62,7 @@ pub(super) async fn runtimeinfo(State(shared): State<Shared>) -> Result<Response
     let corruptions: u64 = stats.iter().map(|shard| shard.recovery.frames_damaged).sum();
     let directory = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let retention = shared.flags.retention_text();
+    let retention = shared.retention().1;
     let write = |json: &mut Json| {
         json.object().key("startTime").string(&calendar::rfc3339_ms(shared.started_at_ms));
         json.key("CWD").string(&directory);
