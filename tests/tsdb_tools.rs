@@ -95,4 +95,17 @@ fn damage_in_a_block_is_named_and_the_rest_checked() {
     let damaged: Vec<_> = report.lines().filter(|line| line.starts_with("damaged")).collect();
     assert!(matches!(damaged[..], [line] if line.contains(&name) && line.contains("chunks/000001")), "{report}");
     assert!(report.contains("1 damaged"), "{report}");
+    // What can be read is printed, and what is missing said at the end.
+    let path = copy.display().to_string();
+    let dump = tsdb(&["dump", &path]);
+    let printed = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let (before, after) = (text(&tsdb(&["dump", &data])).lines().count(), printed(&dump).lines().count());
+    assert!(after < before && after > before / 2, "{after} of {before} samples");
+    assert_eq!(dump.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&dump.stderr);
+    assert!(errors.contains(&name) && errors.contains("1 damaged places"), "{errors}");
+    fs::write(copy.join(&name).join("meta.json"), "{").expect("a broken description");
+    let list = tsdb(&["list", &path]);
+    assert_eq!(list.status.code(), Some(1), "{list:?}");
+    assert!(!printed(&list).contains(&name) && printed(&list).lines().count() > 1, "the others are listed");
 }

@@ -32,7 +32,8 @@ pub(super) struct AnalyzeArgs {
 
 pub(super) fn run(args: &AnalyzeArgs, out: &mut dyn Write) -> Result<(), TsdbError> {
     let matchers = args.selector.as_deref().map(parser::parse_metric_selector).transpose()?;
-    let all = folder::open(&args.path)?;
+    let opened = folder::open(&args.path)?;
+    let all = &opened.blocks;
     let path = || args.path.clone();
     let block = match &args.block {
         None => all.iter().max_by_key(|block| block.ulid).ok_or_else(|| TsdbError::NoBlocks { path: path() })?,
@@ -42,7 +43,8 @@ pub(super) fn run(args: &AnalyzeArgs, out: &mut dyn Write) -> Result<(), TsdbErr
             .ok_or_else(|| TsdbError::NoBlock { path: path(), name: name.clone() })?,
     };
     let found = Findings::of(block, matchers.as_deref())?;
-    found.write(block, args, out).map_err(TsdbError::Output)
+    found.write(block, args, out).map_err(TsdbError::Output)?;
+    opened.finish()
 }
 
 /// Something with a number that it is ranked by.

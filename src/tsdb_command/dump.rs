@@ -18,7 +18,10 @@ use model::{
 use promql::{parser, value_text};
 use tsdb::{block::index::SeriesEntry, select::TimeRange};
 
-use super::{TsdbError, folder};
+use super::{
+    TsdbError,
+    folder::{self, Opened},
+};
 
 #[derive(Args, Debug)]
 pub(super) struct DumpArgs {
@@ -43,21 +46,31 @@ pub(super) fn run(args: &DumpArgs, print: Print, end: &str, out: &mut dyn Write)
     let sets = args.selectors.iter().map(|text| parser::parse_metric_selector(text));
     let sets = sets.collect::<Result<Vec<_>, _>>()?;
     let range = TimeRange { min_time: args.min_time, max_time: args.max_time };
-    let blocks = folder::open(&args.path)?;
+    let mut opened = folder::open(&args.path)?;
     if args.path.join("FORMAT").exists() {
         eprintln!("millrace: what the shards have not put into blocks yet is not dumped; a snapshot has it as blocks");
     }
-    let blocks: Vec<_> = blocks.into_iter().filter(|block| block.overlaps(range)).collect();
-    let mut cursors = blocks.iter().map(|block| Cursor::new(block, &sets)).collect::<Result<Vec<_>, _>>()?;
+    let blocks: Vec<_> = opened.blocks.iter().filter(|block| block.overlaps(range)).cloned().collect();
+    let mut cursors = Vec::new();
+    for block in &blocks {
+        match Cursor::new(block, &sets) {
+            Ok(mut cursor) => {
+                cursor.advance(&mut opened);
+                cursors.push(cursor);
+            }
+            Err(error) => opened.leave_out(&format!("block {}", block.ulid), &error),
+        }
+    }
     let mut out = BufWriter::new(out);
     while let Some(labels) = cursors.iter().filter_map(|cursor| cursor.labels.clone()).min() {
         let mut samples: BTreeMap<i64, Value> = BTreeMap::new();
         for cursor in cursors.iter_mut().filter(|cursor| cursor.labels.as_ref() == Some(&labels)) {
-            cursor.take(range, &mut samples)?;
+            cursor.take(range, &mut samples, &mut opened);
         }
         print(&labels, &samples, &mut out).map_err(TsdbError::Output)?;
     }
-    out.write_all(end.as_bytes()).and_then(|()| out.flush()).map_err(TsdbError::Output)
+    out.write_all(end.as_bytes()).and_then(|()| out.flush()).map_err(TsdbError::Output)?;
+    opened.finish()
 }
 
 pub(super) fn write_plain(labels: &Labels, samples: &BTreeMap<i64, Value>, out: &mut dyn Write) -> io::Result<()> {
@@ -123,12 +136,17 @@ impl<'a> Cursor<'a> {
         references.sort_unstable();
         references.dedup();
         let (reference, entry) = Default::default();
-        let mut cursor = Self { block, references: references.into_iter(), reference, entry, labels: None };
-        cursor.advance()?;
-        Ok(cursor)
+        Ok(Self { block, references: references.into_iter(), reference, entry, labels: None })
     }
 
-    fn advance(&mut self) -> Result<(), BlocksError> {
+    /// Goes to the next series that can be read.
+    fn advance(&mut self, opened: &mut Opened) {
+        while let Err(error) = self.try_advance() {
+            opened.leave_out(&format!("a series of block {}", self.block.ulid), &error);
+        }
+    }
+
+    fn try_advance(&mut self) -> Result<(), BlocksError> {
         self.labels = match self.references.next() {
             None => None,
             Some(reference) => {
@@ -141,12 +159,20 @@ impl<'a> Cursor<'a> {
     }
 
     /// Adds the samples of the series at hand, where an earlier block has none of their time, and goes on to the next one.
-    fn take(&mut self, range: TimeRange, samples: &mut BTreeMap<i64, Value>) -> Result<(), BlocksError> {
+    /// What is damaged is left out.
+    fn take(&mut self, range: TimeRange, samples: &mut BTreeMap<i64, Value>, opened: &mut Opened) {
         let is_wanted =
             |chunk: &&tsdb::block::ChunkMeta| chunk.max_time >= range.min_time && chunk.min_time <= range.max_time;
         for chunk in self.entry.chunks.iter().filter(is_wanted) {
             let deleted = self.block.deleted(self.reference);
-            for (time, value) in self.block.samples(chunk)? {
+            let decoded = match self.block.samples(chunk) {
+                Ok(decoded) => decoded,
+                Err(damage) => {
+                    opened.leave_out(&format!("a chunk of block {}", self.block.ulid), &damage);
+                    continue;
+                }
+            };
+            for (time, value) in decoded {
                 let is_wanted = (range.min_time..=range.max_time).contains(&time)
                     && deleted.is_none_or(|deleted| !deleted.contains(time));
                 if is_wanted {
@@ -154,6 +180,6 @@ impl<'a> Cursor<'a> {
                 }
             }
         }
-        self.advance()
+        self.advance(opened);
     }
 }

@@ -28,13 +28,38 @@ pub(super) fn look(path: &Path) -> Result<Looked, TsdbError> {
     Ok(Looked(on_a_thread(|runtime| async move { blocks::look(&runtime, &path).await })??))
 }
 
-/// The blocks that count, in order of time. Those that can't be opened are named on standard error.
-pub(super) fn open(path: &Path) -> Result<Vec<Arc<Block>>, TsdbError> {
+/// The blocks of a folder, and what of them a command has to do without. It does what it can and says so at its end.
+pub(super) struct Opened {
+    path: PathBuf,
+    /// Those that count, in order of time.
+    pub(super) blocks: Vec<Arc<Block>>,
+    damaged: usize,
+}
+
+pub(super) fn open(path: &Path) -> Result<Opened, TsdbError> {
     let looked = look(path)?;
+    let mut opened = Opened { path: path.to_owned(), blocks: Vec::new(), damaged: 0 };
     for (block, error) in looked.damaged() {
-        eprintln!("millrace: {} is left out: {error}", block.display());
+        opened.leave_out(&block.display().to_string(), error);
     }
-    Ok(looked.0.set.blocks)
+    opened.blocks = looked.0.set.blocks;
+    Ok(opened)
+}
+
+impl Opened {
+    /// Names on standard error what is not among a command's results.
+    pub(super) fn leave_out(&mut self, what: &str, error: &dyn std::fmt::Display) {
+        eprintln!("millrace: {what} is left out: {error}");
+        self.damaged += 1;
+    }
+
+    /// An error if anything was left out.
+    pub(super) fn finish(self) -> Result<(), TsdbError> {
+        match self.damaged {
+            0 => Ok(()),
+            count => Err(TsdbError::LeftOut { path: self.path, count }),
+        }
+    }
 }
 
 /// Checks all blocks of a folder; returns how much is damaged.

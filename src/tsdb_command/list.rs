@@ -22,10 +22,11 @@ const COLUMNS: [&str; 8] =
     ["BLOCK ULID", "MIN TIME", "MAX TIME", "DURATION", "NUM SAMPLES", "NUM CHUNKS", "NUM SERIES", "SIZE"];
 
 pub(super) fn run(args: &ListArgs, out: &mut dyn Write) -> Result<(), TsdbError> {
-    let blocks = folder::open(&args.path)?;
+    let opened = folder::open(&args.path)?;
     let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
-    rows.extend(blocks.iter().map(|block| row(block, args.human_readable)));
-    text::write_columns(out, &rows).map_err(TsdbError::Output)
+    rows.extend(opened.blocks.iter().map(|block| row(block, args.human_readable)));
+    text::write_columns(out, &rows).map_err(TsdbError::Output)?;
+    opened.finish()
 }
 
 fn row(block: &Block, human_readable: bool) -> Vec<String> {

@@ -106,6 +106,8 @@ pub(crate) enum TsdbError {
         path.display()
     )]
     LogInUse { path: PathBuf },
+    #[error("{count} damaged places in {} were left out, named above; 'millrace tsdb verify' looks at everything", path.display())]
+    LeftOut { path: PathBuf, count: usize },
     #[error("{count} damaged places in {}", path.display())]
     Damaged { path: PathBuf, count: usize },
 }

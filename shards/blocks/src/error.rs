@@ -44,6 +44,8 @@ pub enum DamageKind {
     Times,
     #[error("the series {0} does not come behind the one before it")]
     SeriesOrder(String),
+    #[error("the series listed under {0} are not those that have this label")]
+    Listed(String),
     #[error("segment {0} of its chunks is missing")]
     SegmentMissing(u32),
     #[error("the chunk at byte {offset}: {what}")]
