@@ -98,7 +98,7 @@ fn damage_in_a_block_is_named_and_the_rest_checked() {
     // What can be read is printed, and what is missing said at the end.
     let path = copy.display().to_string();
     let dump = tsdb(&["dump", &path]);
-    let printed = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let printed = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let (before, after) = (text(&tsdb(&["dump", &data])).lines().count(), printed(&dump).lines().count());
     assert!(after < before && after > before / 2, "{after} of {before} samples");
     assert_eq!(dump.status.code(), Some(1));
