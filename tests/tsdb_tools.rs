@@ -109,3 +109,34 @@ fn damage_in_a_block_is_named_and_the_rest_checked() {
     assert_eq!(list.status.code(), Some(1), "{list:?}");
     assert!(!printed(&list).contains(&name) && printed(&list).lines().count() > 1, "the others are listed");
 }
+
+/// Goal: a dump of a directory whose server is gone has what a snapshot of it had a moment before, and leaves the directory as it is.
+#[test]
+fn a_dump_has_what_no_block_has_yet() {
+    let folder = folder();
+    fs::write(folder.path().join("tuning.toml"), "version = 1\nshards = 2\nbackend = \"portable\"\n").expect("a file");
+    let data = folder.path().join("data");
+    let path = data.display().to_string();
+    let server = Server::start(folder.path(), &["--web.enable-admin-api", "--tuning.file=tuning.toml"]);
+    let end = now_ms().div_euclid(HOUR) * HOUR;
+    write_hours(server.address, end - 5 * HOUR, 0..5);
+    settled(&server, end - MINUTE);
+    let pairs = [("match[]", "series_04"), ("start", &*format!("{}", end / 1000 - 1800))];
+    assert_eq!(http::post_form(server.address, "/api/v1/admin/tsdb/delete_series", &pairs).code, 204);
+    let answer = http::request(server.address, "POST", "/api/v1/admin/tsdb/snapshot", &[], b"").json();
+    let snapshot = data.join("snapshots").join(answer["data"]["name"].as_str().expect("a name"));
+    let running = tsdb(&["dump", &path]);
+    assert!(String::from_utf8_lossy(&running.stderr).contains("a server runs here"), "{running:?}");
+    server.kill();
+    let files = || {
+        let list = |folder: &str| fs::read_dir(data.join(folder)).expect("a folder").count();
+        ["", "shard-000/wal", "shard-001/chunks"].map(list)
+    };
+    let before = files();
+    let expected = text(&tsdb(&["dump", &snapshot.display().to_string()]));
+    let dumped = text(&tsdb(&["dump", &path]));
+    assert!(text(&running).lines().count() < expected.lines().count(), "some are in no block");
+    let first = dumped.lines().zip(expected.lines()).find(|(dumped, expected)| dumped != expected);
+    assert_eq!((first, dumped.len()), (None, expected.len()));
+    assert_eq!(files(), before);
+}

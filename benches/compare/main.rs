@@ -1,9 +1,10 @@
-//! Millrace against its peers, ingest: starts each server alone on loopback with an empty data directory, lets `millrace load` write to
+//! Millrace against its peers, ingestion or queries: starts each server alone on loopback with an empty data directory, lets `millrace load` write to
 //! it, and prints a Markdown table of samples per second of the server's processor time, memory and start-up.
 //!
 //! Every server gets the same requests from the same generator, one server after the other. Processor time is the whole process's, read
 //! from the kernel, some seconds after the last answer so that work put off counts too. See benches/README.md.
 
+mod queries;
 mod rows;
 mod server;
 mod table;
@@ -18,12 +19,15 @@ use self::{
     table::Table,
 };
 
-/// Compare Millrace's ingestion with Prometheus' and VictoriaMetrics'
+/// Compare Millrace's ingestion, or its queries, with Prometheus' and VictoriaMetrics'
 #[derive(Parser)]
 struct Args {
     /// A tenth of the work: for a look, not for figures to quote
     #[arg(long)]
     quick: bool,
+    /// Queries instead of ingestion
+    #[arg(long)]
+    queries: bool,
     /// Servers to measure; all unless given
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Kind>,
@@ -53,7 +57,8 @@ fn main() {
     let mut table = Table::new(kinds.clone());
     for &kind in &kinds {
         for _ in 0..args.repeat.max(1) {
-            match bench.measure(kind) {
+            let measured = if args.queries { bench.measure_queries(kind) } else { bench.measure(kind) };
+            match measured {
                 Ok(results) => table.add(kind, results),
                 Err(error) => {
                     eprintln!("{}: {error}", kind.name());

@@ -13,8 +13,8 @@ use crate::server::{Kind, Programs, Server, ServerError};
 /// Series and samples of each of them.
 #[derive(Clone, Copy)]
 pub(crate) struct Work {
-    series: u32,
-    samples: u32,
+    pub(crate) series: u32,
+    pub(crate) samples: u32,
 }
 
 /// How much each row writes.
@@ -40,12 +40,23 @@ impl Sizes {
     };
 }
 
+impl Sizes {
+    pub(crate) fn many(&self) -> Work {
+        self.new
+    }
+
+    pub(crate) fn hour(&self) -> Work {
+        self.long
+    }
+}
+
 /// In which direction a figure is better, and how it is written.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Unit {
     SamplesPerCpuSecond,
     BytesPerSeries,
     Seconds,
+    Milliseconds,
 }
 
 impl Unit {
@@ -72,6 +83,8 @@ pub(crate) enum BenchError {
     LoadFailed(String),
     #[error("{refused} samples were refused: {detail}")]
     Refused { refused: u64, detail: String },
+    #[error("query {0}: {1}")]
+    Query(String, String),
     #[error("the load's report has no {0}")]
     Report(&'static str),
 }
@@ -82,7 +95,7 @@ pub(crate) struct Bench {
     pub(crate) sizes: Sizes,
 }
 
-const STEP_MS: i64 = 10_000;
+pub(crate) const STEP_MS: i64 = 10_000;
 
 impl Bench {
     /// All rows of one server.
@@ -131,7 +144,13 @@ impl Bench {
         Ok(Figure { row, unit, value: Some(report.samples_per_cpu_second) })
     }
 
-    fn write(&self, server: &Server, protocol: &str, work: Work, start_ms: i64) -> Result<LoadReport, BenchError> {
+    pub(crate) fn write(
+        &self,
+        server: &Server,
+        protocol: &str,
+        work: Work,
+        start_ms: i64,
+    ) -> Result<LoadReport, BenchError> {
         let mut command = Command::new(&self.load);
         command.arg("load").args(["--connections", "4", "--samples-per-request", "2000", "--labels", "10"]);
         command.args(["--retries", "100", "--step", "10s", "--settle", "3s", "--protocol", protocol]);
@@ -146,7 +165,7 @@ impl Bench {
 }
 
 /// What a row needs of the load's report.
-struct LoadReport {
+pub(crate) struct LoadReport {
     samples_per_cpu_second: f64,
     resident_bytes: f64,
 }
@@ -169,12 +188,12 @@ impl LoadReport {
 }
 
 /// Such that the last sample is of now: none lies in the future, and none is too old for a peer.
-fn start_ms(work: Work) -> i64 {
+pub(crate) fn start_ms(work: Work) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.as_millis() as i64 - i64::from(work.samples) * STEP_MS
 }
 
-fn short(count: u32) -> String {
+pub(crate) fn short(count: u32) -> String {
     match count {
         1_000_000.. => format!("{} M", count / 1_000_000),
         _ => format!("{} k", count / 1_000),

@@ -130,6 +130,16 @@ impl Server {
         self.child.id()
     }
 
+    /// The whole answer to a GET, head included.
+    pub(crate) fn get(&self, path: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
     pub(crate) fn write_url(&self) -> String {
         let port = if self.kind == Kind::Millrace { self.ingest_port } else { self.port };
         format!("http://127.0.0.1:{port}/api/v1/write")
@@ -167,7 +177,13 @@ fn command(programs: &Programs, kind: Kind, port: u16, ingest_port: u16) -> Comm
         ),
         Kind::Victoriametrics => (
             programs.peers.join("victoria-metrics"),
-            vec![format!("-storageDataPath={data}"), format!("-httpListenAddr={listen}")],
+            // It leaves out the newest data of a query by itself, and refuses more series than this.
+            vec![
+                format!("-storageDataPath={data}"),
+                format!("-httpListenAddr={listen}"),
+                "-search.latencyOffset=0s".to_owned(),
+                "-search.maxUniqueTimeseries=10000000".to_owned(),
+            ],
         ),
         Kind::Millrace | Kind::MillraceApi => (
             programs.millrace.clone(),

@@ -82,6 +82,7 @@ impl Table {
             Unit::SamplesPerCpuSecond => format!("{:.3} M", value / 1e6),
             Unit::BytesPerSeries => format!("{value:.0}"),
             Unit::Seconds => format!("{value:.2} s"),
+            Unit::Milliseconds => format!("{value:.1} ms"),
         };
         match row.ratio(&self.kinds, value).filter(|_| !kind.is_peer()) {
             Some(ratio) => format!("{figure} ({ratio:.1}x)"),

@@ -21,6 +21,7 @@ use tsdb::{block::index::SeriesEntry, select::TimeRange};
 use super::{
     TsdbError,
     folder::{self, Opened},
+    head,
 };
 
 #[derive(Args, Debug)]
@@ -47,10 +48,19 @@ pub(super) fn run(args: &DumpArgs, print: Print, end: &str, out: &mut dyn Write)
     let sets = sets.collect::<Result<Vec<_>, _>>()?;
     let range = TimeRange { min_time: args.min_time, max_time: args.max_time };
     let mut opened = folder::open(&args.path)?;
-    if args.path.join("FORMAT").exists() {
-        eprintln!("millrace: what the shards have not put into blocks yet is not dumped; a snapshot has it as blocks");
+    // What a block has counts before what a shard still holds of it.
+    let mut blocks = opened.blocks.clone();
+    let head = if args.path.join("FORMAT").exists() { head::read(&args.path)? } else { None };
+    match &head {
+        Some(head) => blocks.extend(head.blocks.iter().cloned()),
+        None if args.path.join("FORMAT").exists() => {
+            eprintln!(
+                "millrace: a server runs here; what it has not put into blocks yet is not dumped, a snapshot has it"
+            );
+        }
+        None => {}
     }
-    let blocks: Vec<_> = opened.blocks.iter().filter(|block| block.overlaps(range)).cloned().collect();
+    blocks.retain(|block| block.overlaps(range));
     let mut cursors = Vec::new();
     for block in &blocks {
         match Cursor::new(block, &sets) {

@@ -3,13 +3,14 @@
 //! `inspect` and `verify` read the shards' files once by `shard::survey`; `inspect` shows what there is, `verify` what is wrong with it and with
 //! the blocks. The directory's lock is taken for reading, so a running server is refused and none can start meanwhile; `--force` goes without.
 //!
-//! `list`, `dump` and `analyze` look at blocks alone, of whatever folder has some: a data directory, also of a server that runs, a snapshot,
-//! a Prometheus' data. They print what promtool's commands of these names do. `import` alone writes: it adds another folder's blocks, and makes
+//! `list`, `dump` and `analyze` look at blocks, of whatever folder has some: a data directory, also of a server that runs, a snapshot,
+//! a Prometheus' data. They print what promtool's commands of these names do. `dump` looks at what shards hold too, if their server is stopped. `import` alone writes: it adds another folder's blocks, and makes
 //! blocks of a Prometheus' logs.
 
 mod analyze;
 mod dump;
 mod folder;
+mod head;
 mod import;
 mod list;
 mod report;
@@ -59,7 +60,7 @@ enum TsdbCommand {
     },
     /// List the blocks of a folder
     List(list::ListArgs),
-    /// Print the samples of a folder's blocks; what is in the head's files alone is not among them
+    /// Print the samples of a folder's blocks, and of what a server that is stopped has not put into blocks
     Dump(dump::DumpArgs),
     /// Take over the data directory of a Prometheus, or the blocks of another folder, as a snapshot is
     Import(import::ImportArgs),
@@ -89,6 +90,10 @@ pub(crate) enum TsdbError {
     File(#[from] FileError),
     #[error("start a thread that reads: {0}")]
     Thread(io::Error),
+    #[error("copy what shards have to {}: {source}; TMPDIR names another folder with room", path.display())]
+    Scratch { path: PathBuf, source: io::Error },
+    #[error("open a copy of what shards have: {0}")]
+    Start(#[from] shard::StartError),
     #[error("write the report: {0}")]
     Output(io::Error),
     #[error(transparent)]
