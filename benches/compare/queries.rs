@@ -70,7 +70,7 @@ impl Bench {
             figures.push(figure(format!("range sum by (job), {series} series, 1 h"), median(server, &hour, end)?));
             let rates = range("", "sum by (job) (rate(node_network_receive_bytes_total[5m]))", 3600, 15);
             figures.push(figure(
-                format!("range sum by (job) (rate) of a twentieth of them"),
+                "range sum by (job) (rate) of a twentieth of them".to_owned(),
                 median(server, &rates, end)?,
             ));
             let mut logarithms = 0.0;

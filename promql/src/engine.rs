@@ -41,6 +41,8 @@ pub struct Options {
     pub default_subquery_step_ms: i64,
     /// The metric's name is dropped at the end of the query instead of by each function.
     pub delayed_name_removal: bool,
+    /// Counters are reset, and begin, where their samples say so.
+    pub use_start_timestamps: bool,
     /// The labels `__type__` and `__unit__` go with the name.
     pub type_and_unit_labels: bool,
     pub parse: ParseOptions,
@@ -54,6 +56,7 @@ impl Default for Options {
             memory_bytes_max: 2 << 30,
             default_subquery_step_ms: 60_000,
             delayed_name_removal: false,
+            use_start_timestamps: false,
             type_and_unit_labels: false,
             parse: ParseOptions::default(),
         }
@@ -284,6 +287,7 @@ fn points(rows: &Batch, row: usize, labels: Labels, times: &[i64]) -> MatrixSeri
     }
     let point = |(step, histogram): (usize, &Arc<FloatHistogram>)| HistogramPoint {
         time: times[step],
+        start_time: 0,
         histogram: histogram.clone(),
     };
     let histograms = row.histograms().map(point).collect();

@@ -111,6 +111,8 @@ pub struct Tile {
     spans: Vec<TileSpan>,
     times: Vec<i64>,
     values: Vec<f64>,
+    /// Beside the floats, as far as the last series that has any.
+    start_times: Vec<i64>,
     histograms: Vec<HistogramPoint>,
     /// Bytes of the histograms.
     histogram_bytes: usize,
@@ -130,6 +132,8 @@ pub struct TileSpan {
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistogramPoint {
     pub time: i64,
+    /// When it began to count; 0 where that is not known.
+    pub start_time: i64,
     pub histogram: Arc<FloatHistogram>,
 }
 
@@ -138,6 +142,8 @@ pub struct HistogramPoint {
 pub struct Samples<'t> {
     pub times: &'t [i64],
     pub values: &'t [f64],
+    /// When the floats began to count, 0 where that is not known; empty if nothing is known.
+    pub start_times: &'t [i64],
     pub histograms: &'t [HistogramPoint],
 }
 
@@ -148,7 +154,7 @@ impl Samples<'_> {
 
     /// Some of the floats.
     pub(crate) fn part(&self, window: Range<usize>) -> Self {
-        Self { times: &self.times[window.clone()], values: &self.values[window], histograms: &[] }
+        Self { times: &self.times[window.clone()], values: &self.values[window], start_times: &[], histograms: &[] }
     }
 }
 
@@ -157,6 +163,7 @@ impl Tile {
         self.spans.clear();
         self.times.clear();
         self.values.clear();
+        self.start_times.clear();
         self.histograms.clear();
         self.histogram_bytes = 0;
     }
@@ -177,10 +184,20 @@ impl Tile {
         self.values.push(value);
     }
 
+    /// Says when the float that was appended last began to count, in milliseconds.
+    pub fn set_start_time(&mut self, start_time: i64) {
+        self.start_times.resize(self.times.len(), 0);
+        self.start_times[self.times.len() - 1] = start_time;
+    }
+
     /// Appends one histogram to the series that is being written.
     pub fn push_histogram(&mut self, time: i64, histogram: Arc<FloatHistogram>) {
-        self.histogram_bytes += histogram.bytes();
-        self.histograms.push(HistogramPoint { time, histogram });
+        self.push_point(HistogramPoint { time, start_time: 0, histogram });
+    }
+
+    pub fn push_point(&mut self, point: HistogramPoint) {
+        self.histogram_bytes += point.histogram.bytes();
+        self.histograms.push(point);
     }
 
     /// The histograms of the series that is being written, for a source that has to put them in order.
@@ -196,6 +213,9 @@ impl Tile {
         assert_eq!(self.times.len(), self.values.len(), "columns grow together");
         let (start, histograms_start) = self.spans.last().map_or((0, 0), |span| (span.end, span.histograms_end));
         let (end, histograms_end) = (self.times.len(), self.histograms.len());
+        if self.start_times.len() > start {
+            self.start_times.resize(end, 0);
+        }
         self.spans.push(TileSpan { series, start, end, histograms_start, histograms_end });
     }
 
@@ -211,7 +231,7 @@ impl Tile {
     /// Bytes held, also those not used at the moment.
     pub fn bytes(&self) -> usize {
         self.spans.capacity() * size_of::<TileSpan>()
-            + (self.times.capacity() + self.values.capacity()) * 8
+            + (self.times.capacity() + self.values.capacity() + self.start_times.capacity()) * 8
             + self.histograms.capacity() * size_of::<HistogramPoint>()
             + self.histogram_bytes
     }
@@ -220,7 +240,8 @@ impl Tile {
     pub fn series(&self, position: usize) -> (u32, Samples<'_>) {
         let TileSpan { series, start, end, histograms_start, histograms_end } = self.spans[position];
         let (times, values) = (&self.times[start..end], &self.values[start..end]);
-        (series, Samples { times, values, histograms: &self.histograms[histograms_start..histograms_end] })
+        let start_times = self.start_times.get(start..end).unwrap_or_default();
+        (series, Samples { times, values, start_times, histograms: &self.histograms[histograms_start..histograms_end] })
     }
 
     /// Makes this tile hold the same as another one.
@@ -228,6 +249,7 @@ impl Tile {
         self.spans.clone_from(&other.spans);
         self.times.clone_from(&other.times);
         self.values.clone_from(&other.values);
+        self.start_times.clone_from(&other.start_times);
         self.histograms.clone_from(&other.histograms);
         self.histogram_bytes = other.histogram_bytes;
     }
@@ -259,12 +281,16 @@ impl Tile {
 
     fn drop_stale_floats(&mut self) {
         let mut kept = 0;
+        let known = self.start_times.len();
         for span in &mut self.spans {
             let start = kept;
             for row in span.start..span.end {
                 if !model::sample::is_stale(self.values[row]) {
                     self.times[kept] = self.times[row];
                     self.values[kept] = self.values[row];
+                    if kept < known {
+                        self.start_times[kept] = if row < known { self.start_times[row] } else { 0 };
+                    }
                     kept += 1;
                 }
             }
@@ -272,6 +298,7 @@ impl Tile {
         }
         self.times.truncate(kept);
         self.values.truncate(kept);
+        self.start_times.truncate(kept);
     }
 
     fn drop_stale_histograms(&mut self) {

@@ -6,7 +6,6 @@
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
-use crate::config::retention::RetentionSettings;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use promql::parser::ParseOptions;
 use regex::Regex;
@@ -15,6 +14,7 @@ use tsdb::limits::ShareLimit;
 use super::{
     foreign::{self, Takes},
     nearest,
+    retention::RetentionSettings,
     units::{PromDuration, Size},
 };
 use crate::{load::LoadArgs, tsdb_command::TsdbArgs, tune::TuneArgs};

@@ -32,7 +32,7 @@ use crate::{
         over_time::RangeFunction,
         quantile,
         scalar::{self, Scalar},
-        sort,
+        sort, starts,
     },
     histogram::FloatHistogram,
     plan::{Aggregate, Binary, Call, Node, NodeKind, Selector, TimeShift},
@@ -373,9 +373,7 @@ fn vector_call<'q>(context: &'q Context<'q>, call: &Call, span: Span, grid: Grid
         Function::HistogramQuantile | Function::HistogramQuantiles | Function::HistogramFraction => {
             classic_histogram(context, call, grid)
         }
-        Function::StartTimestamp => {
-            Err(QueryError::execution(format!("{}(): start timestamps are not stored yet", call.name)))
-        }
+        Function::StartTimestamp => start_timestamp(context, call, grid),
         Function::NativeHistogram(measure) => {
             let no_floats: Change<'q> = Box::new(|batch| {
                 (0..batch.rows()).for_each(|row| batch.row_mut(row).valid.fill(0));
@@ -440,6 +438,15 @@ fn timestamp<'q>(context: &'q Context<'q>, call: &Call, grid: Grid) -> Result<Bo
     changed(context, vector(context, &call.args[0], grid)?, grid, true, change)
 }
 
+/// Of anything but a selector the samples are no longer known.
+fn start_timestamp<'q>(context: &'q Context<'q>, call: &Call, grid: Grid) -> Result<BoxOperator<'q>> {
+    let node = call.args[0].unmarked();
+    let NodeKind::Selector(selector) = &node.kind else { return Ok(Box::new(Empty)) };
+    let windows = windows(grid, selector.time, context.options.lookback_ms);
+    let operator = SelectorOperator::open(context, selector, windows, Take::StartTimestamp, node.span)?;
+    deduplicated(context, Box::new(operator), grid)
+}
+
 fn range_function<'q>(
     context: &'q Context<'q>,
     call: &Call,
@@ -465,7 +472,8 @@ fn range_function<'q>(
         ),
     };
     let check = if function.wants_counter() { CounterCheck::On } else { CounterCheck::Off };
-    let kernels = Kernels::new(windows, kernel, histograms);
+    let kernels =
+        Kernels::new(windows, kernel, histograms, context.options.use_start_timestamps && starts::matters_to(function));
     let span = call.args[0].span;
     let operator = Box::new(RangeOperator::new(context, input, kernels, function.keeps_name(), check, span));
     if function.keeps_name() { Ok(operator) } else { deduplicated(context, operator, grid) }

@@ -20,6 +20,7 @@ use crate::{
         extended::ExactHistograms,
         mixed::{self, Remark},
         over_time::RangeFunction,
+        starts,
     },
     histogram::FloatHistogram,
     plan::{GroupBy, RangeSelector},
@@ -174,19 +175,19 @@ impl ComputedRange<'_> {
             self.values.extend(row.iter().map(|(_, value)| value));
         }
         self.histograms.clear();
-        self.histograms.extend(
-            row.histograms().map(|(step, histogram)| HistogramPoint {
-                time: self.grid_times[step],
-                histogram: unsettled(histogram),
-            }),
-        );
+        self.histograms.extend(row.histograms().map(|(step, histogram)| HistogramPoint {
+            time: self.grid_times[step],
+            start_time: 0,
+            histogram: unsettled(histogram),
+        }));
         debug_assert!(self.values.iter().all(|value| !sample::is_stale(*value)), "no operator makes stale markers");
         self.next += 1;
         Ok(true)
     }
 
     fn current(&self) -> (u32, Samples<'_>) {
-        let samples = Samples { times: &self.times, values: &self.values, histograms: &self.histograms };
+        let samples =
+            Samples { times: &self.times, values: &self.values, start_times: &[], histograms: &self.histograms };
         (self.batch.series(self.next - 1), samples)
     }
 }
@@ -229,6 +230,8 @@ pub(crate) struct Kernels<'q> {
     windows: Windows,
     floats: Box<dyn Kernel + 'q>,
     histograms: HistogramKernel,
+    /// Whether start timestamps are looked at.
+    use_starts: bool,
     remarks: Vec<Remark>,
 }
 
@@ -293,13 +296,18 @@ impl<'q> RangeOperator<'q> {
 }
 
 impl<'q> Kernels<'q> {
-    pub(crate) fn new(windows: Windows, floats: Box<dyn Kernel + 'q>, histograms: HistogramKernel) -> Self {
-        Self { windows, floats, histograms, remarks: Vec::new() }
+    pub(crate) fn new(
+        windows: Windows,
+        floats: Box<dyn Kernel + 'q>,
+        histograms: HistogramKernel,
+        use_starts: bool,
+    ) -> Self {
+        Self { windows, floats, histograms, use_starts, remarks: Vec::new() }
     }
 
     /// Puts the row of a series in a batch.
     fn run(&mut self, series: u32, samples: Samples<'_>, batch: &mut Batch) {
-        let Self { windows, floats, histograms, remarks } = self;
+        let Self { windows, floats, histograms, use_starts, remarks } = self;
         let mut row = batch.push(series);
         if !samples.times.is_empty() {
             floats.run(samples, windows, &mut row);
@@ -312,6 +320,13 @@ impl<'q> Kernels<'q> {
                     exact.run(samples, windows, &mut row, remarks);
                 }
             }
+        }
+        if let HistogramKernel::Plain(function) = *histograms
+            && *use_starts
+            && starts::has_any(samples)
+        {
+            remarks.clear();
+            starts::run(function, samples, windows, &mut row, remarks);
         }
     }
 }

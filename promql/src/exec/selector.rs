@@ -74,13 +74,15 @@ pub(crate) enum Take {
     Timestamp,
     /// The same of floats only; histograms stay what they are.
     TimestampOfFloat,
+    /// `start_timestamp(selector)`: when the sample's counter began, in seconds; 0 if that is not known.
+    StartTimestamp,
     /// `selector smoothed`: interpolated between the neighbours.
     Smoothed,
 }
 
 impl Take {
     fn is_time(self) -> bool {
-        matches!(self, Self::Timestamp | Self::TimestampOfFloat)
+        matches!(self, Self::Timestamp | Self::TimestampOfFloat | Self::StartTimestamp)
     }
 }
 
@@ -124,7 +126,7 @@ impl SelectorOperator<'_> {
         let (end, range) = (self.windows.end(0), self.windows.range);
         while !batch.is_full() && self.tile.advance(self.stream.as_mut(), false)? {
             let (series, samples) = self.tile.current();
-            if !samples.histograms.is_empty() {
+            if !samples.histograms.is_empty() || self.take == Take::StartTimestamp {
                 newest_cells(samples, &self.windows, self.take, &mut batch.push(series));
                 batch.drop_last_if_empty();
             } else if let Some((time, value)) = newest_at(samples, end, range) {
@@ -176,6 +178,7 @@ impl Operator for SelectorOperator<'_> {
                 Take::Smoothed if !samples.histograms.is_empty() => {
                     extended::smooth_mixed_instants(samples, &self.windows, &mut row, &mut self.remarks);
                 }
+                Take::StartTimestamp => newest_cells(samples, &self.windows, Take::StartTimestamp, &mut row),
                 take if !samples.histograms.is_empty() => newest_cells(samples, &self.windows, take, &mut row),
                 Take::Value => newest(samples, &self.windows, &mut row, |_, value| value),
                 Take::Timestamp | Take::TimestampOfFloat => {
@@ -218,7 +221,7 @@ fn newest(samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>, take: i
 
 /// The same where there are histograms: of both kinds the newer sample counts.
 fn newest_cells(samples: Samples<'_>, windows: &Windows, take: Take, row: &mut RowMut<'_>) {
-    let Samples { times, values, histograms } = samples;
+    let Samples { times, values, start_times, histograms } = samples;
     let (mut after, mut after_histograms) = (0, 0);
     for (step, end) in windows.ends().enumerate() {
         after += times[after..].iter().take_while(|time| **time <= end).count();
@@ -226,23 +229,28 @@ fn newest_cells(samples: Samples<'_>, windows: &Windows, take: Take, row: &mut R
         let start = end.saturating_sub(windows.range);
         let float = after.checked_sub(1).filter(|at| times[*at] > start);
         let point = after_histograms.checked_sub(1).map(|at| &histograms[at]).filter(|point| point.time > start);
-        let (time, cell) = match (float, point) {
+        let (time, start_time, cell) = match (float, point) {
             (Some(at), point) if point.is_none_or(|point| point.time < times[at]) => {
                 if sample::is_stale(values[at]) {
                     continue;
                 }
-                (times[at], Cell::Float(values[at]))
+                (times[at], start_times.get(at).copied().unwrap_or(0), Cell::Float(values[at]))
             }
             (_, Some(point)) => {
                 if point.histogram.is_stale() {
                     continue;
                 }
-                (point.time, Cell::Histogram(point.histogram.clone()))
+                (point.time, point.start_time, Cell::Histogram(point.histogram.clone()))
             }
             _ => continue,
         };
-        let keeps_cell = !take.is_time() || take == Take::TimestampOfFloat && matches!(cell, Cell::Histogram(_));
-        row.replace(step, Some(if keeps_cell { cell } else { Cell::Float(time as f64 / 1000.0) }));
+        let seconds = |milliseconds: i64| Cell::Float(milliseconds as f64 / 1000.0);
+        let cell = match (take, cell) {
+            (Take::StartTimestamp, _) => seconds(start_time),
+            (Take::Timestamp, _) | (Take::TimestampOfFloat, Cell::Float(_)) => seconds(time),
+            (_, cell) => cell,
+        };
+        row.replace(step, Some(cell));
     }
 }
 

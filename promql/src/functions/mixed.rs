@@ -32,6 +32,8 @@ pub(crate) enum Remark {
     IgnoredInMixedRange,
     Reconciled(&'static str),
     ResetsConflict,
+    /// A sample says that it began to count before the one before it ended, and not when that did.
+    StartOverlaps,
 }
 
 impl Remark {
@@ -50,6 +52,10 @@ impl Remark {
                 context.info(span, format!("{text} {name:?}"));
             }
             Self::Reconciled(during) => context.info(span, reconciled(during)),
+            Self::StartOverlaps => {
+                let text = "sample has start time that overlaps with previous sample timestamp for metric";
+                context.warn(span, format!("{text} {name:?}"));
+            }
             Self::ResetsConflict => context.warn(span, resets_conflict("aggregation")),
         }
     }
@@ -81,7 +87,7 @@ type Remarks = Vec<Remark>;
 
 /// Calls `visit` with each window that holds a histogram.
 pub(crate) fn each_mixed_window<'t>(samples: Samples<'t>, windows: &Windows, mut visit: impl FnMut(usize, Window<'t>)) {
-    let Samples { times, values, histograms } = samples;
+    let Samples { times, values, histograms, .. } = samples;
     let (mut low, mut high, mut first, mut last) = (0, 0, 0, 0);
     for (step, end) in windows.ends().enumerate() {
         let start = end.saturating_sub(windows.range);
@@ -100,7 +106,8 @@ pub(crate) fn each_mixed_window<'t>(samples: Samples<'t>, windows: &Windows, mut
         while low < high && times[low] <= start {
             low += 1;
         }
-        let floats = Samples { times: &times[low..high], values: &values[low..high], histograms: &[] };
+        let floats =
+            Samples { times: &times[low..high], values: &values[low..high], start_times: &[], histograms: &[] };
         visit(step, Window { floats, histograms: &histograms[first..last], start, end });
     }
 }
@@ -221,7 +228,8 @@ fn extrapolated(difference: Difference, window: &Window<'_>, windows: &Windows, 
     }
     let [first, .., last] = window.histograms else { return None };
     let histograms: Vec<&FloatHistogram> = window.histograms.iter().map(|point| point.histogram.as_ref()).collect();
-    let mut result = increase(difference.is_counter, &histograms, remarks)?;
+    let resets = Resets::of(difference.is_counter, &histograms);
+    let mut result = increase(difference.is_counter, &histograms, &resets, remarks)?;
     let ends = Ends {
         first: first.histogram.count,
         result: result.count,
@@ -236,52 +244,60 @@ fn extrapolated(difference: Difference, window: &Window<'_>, windows: &Windows, 
     Some(Cell::Histogram(Arc::new(result)))
 }
 
+/// Where a counter of histograms began again.
+pub(crate) struct Resets {
+    /// Between each two neighbours.
+    pub(crate) between: Vec<bool>,
+    /// It began within the window, so all of the first one was counted there.
+    pub(crate) counts_first: bool,
+}
+
+impl Resets {
+    fn of(is_counter: bool, histograms: &[&FloatHistogram]) -> Self {
+        let pairs = histograms.windows(2);
+        let between = pairs.map(|pair| is_counter && pair[1].is_reset_after(pair[0])).collect();
+        Self { between, counts_first: false }
+    }
+}
+
 /// The difference of the last and the first one, resets made good.
 pub(crate) fn increase(
     is_counter: bool,
     histograms: &[&FloatHistogram],
+    resets: &Resets,
     remarks: &mut Remarks,
 ) -> Option<FloatHistogram> {
-    let [first, rest @ ..] = histograms else { return None };
-    let last = *rest.last()?;
-    let nothing;
-    let mut before = *first;
-    if is_counter && rest[0].is_reset_after(first) {
-        // Then nothing of the first counts, also if its buckets are of another kind.
-        nothing = FloatHistogram {
-            schema: rest[0].schema,
-            zero_threshold: rest[0].zero_threshold,
-            custom_values: rest[0].custom_values.clone(),
-            ..FloatHistogram::default()
-        };
-        before = &nothing;
-    }
+    let (first, last) = (*histograms.first()?, *histograms.last()?);
     let is_gauge = |histogram: &&FloatHistogram| histogram.reset_hint == ResetHint::Gauge;
     if is_counter {
         if histograms.iter().any(is_gauge) {
             remarks.push(Remark::NotCounter);
         }
-    } else if ![first, &last].into_iter().all(is_gauge) {
+    } else if ![first, last].iter().all(is_gauge) {
         remarks.push(Remark::NotGauge);
     }
-    let custom = before.uses_custom_buckets();
-    let inner = if is_counter { rest } else { std::slice::from_ref(rest.last()?) };
-    if inner.iter().any(|histogram| histogram.uses_custom_buckets() != custom) {
+    // After a reset right behind it nothing of the first counts, also if its buckets are of another kind.
+    let skips_first = !resets.counts_first && resets.between.first() == Some(&true);
+    let ends = [first, last];
+    let counted = match is_counter {
+        true if skips_first => &histograms[1..],
+        true => histograms,
+        false => &ends,
+    };
+    if counted.iter().any(|histogram| histogram.uses_custom_buckets() != last.uses_custom_buckets()) {
         remarks.push(Remark::MixedSchemas);
         return None;
     }
     let mut result = last.clone();
-    if !custom {
-        result.reduce_resolution(inner.iter().map(|histogram| histogram.schema).min()?.min(before.schema));
+    if !last.uses_custom_buckets() {
+        result.reduce_resolution(counted.iter().map(|histogram| histogram.schema).min()?);
     }
-    noted(result.subtract(before), "subtraction", remarks)?;
-    if is_counter {
-        for after in rest {
-            if after.is_reset_after(before) {
-                noted(result.add(before), "addition", remarks)?;
-            }
-            before = after;
-        }
+    if !skips_first && !resets.counts_first {
+        noted(result.subtract(first), "subtraction", remarks)?;
+    }
+    let lost = histograms.iter().zip(&resets.between).filter(|(_, is_reset)| **is_reset);
+    for (before, _) in lost.skip(usize::from(skips_first)) {
+        noted(result.add(before), "addition", remarks)?;
     }
     result.reset_hint = ResetHint::Gauge;
     result.drop_empty_buckets();

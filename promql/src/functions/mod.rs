@@ -16,6 +16,7 @@ pub(crate) mod rate;
 pub(crate) mod regression;
 pub(crate) mod scalar;
 pub(crate) mod sort;
+pub(crate) mod starts;
 
 use std::ops::Range;
 

@@ -1,8 +1,7 @@
 //! Test scripts: the language in which Prometheus' own tests load series and state what an expression gives.
 //!
 //! Line oriented: `clear`, `load <step>` with series, `eval instant at <time> <expression>` and `eval range from <start> to <end>
-//! step <step> <expression>` with what is expected. Start timestamps are read but not stored yet, so statements about them don't
-//! hold.
+//! step <step> <expression>` with what is expected.
 
 mod compare;
 mod histogram;
@@ -37,8 +36,6 @@ pub struct Outcome {
     pub expression: String,
     /// What did not hold.
     pub result: Result<(), String>,
-    /// Whether it reads series with start timestamps, which are not stored yet.
-    pub is_ahead: bool,
 }
 
 /// The settings under which the scripts' expectations were written.
@@ -47,6 +44,7 @@ pub fn options() -> Options {
         max_samples: 10_000,
         delayed_name_removal: true,
         type_and_unit_labels: true,
+        use_start_timestamps: true,
         parse: ParseOptions::all(),
         ..Options::default()
     }
@@ -63,15 +61,16 @@ pub fn run(script: &str, engine: &Engine) -> Result<Vec<Outcome>, ScriptError> {
         match command {
             Command::Clear => source = MemorySource::default(),
             Command::Load { step, series, with_native_histograms } => {
-                series.iter().for_each(|line| load(&mut source, step, line));
+                let (starts, samples): (Vec<_>, Vec<_>) = series.iter().partition(|line| line.start_times.is_some());
+                samples.iter().for_each(|line| load(&mut source, step, line));
+                starts.iter().for_each(|line| load_start_times(&mut source, step, line));
                 if with_native_histograms {
                     load_native_twins(&mut source, step, &series);
                 }
             }
             Command::Eval(eval) => {
                 let result = evaluate(engine, &source, &eval);
-                let is_ahead = source.take_met_incomplete();
-                outcomes.push(Outcome { line: eval.line, expression: eval.expression, result, is_ahead });
+                outcomes.push(Outcome { line: eval.line, expression: eval.expression, result });
             }
         }
     }
@@ -87,9 +86,15 @@ fn load(source: &mut MemorySource, step: i64, line: &SeriesLine) {
         Some((at(position), given.histogram.clone()))
     });
     source.add_histograms(&line.labels, histograms);
-    if line.has_start_times {
-        source.mark_incomplete(&line.labels);
-    }
+}
+
+fn load_start_times(source: &mut MemorySource, step: i64, line: &SeriesLine) {
+    let starts = line.start_times.iter().flatten().enumerate();
+    let absolute = |(position, start): (usize, &Option<i64>)| {
+        let time = position as i64 * step;
+        Some((time, time + (*start)?))
+    };
+    source.set_start_times(&line.labels, starts.filter_map(absolute));
 }
 
 /// What `load_with_nhcb` makes beyond the series it is given: of each classic histogram one with custom buckets.

@@ -241,7 +241,7 @@ fn remark(number: usize, text: &str) -> Result<Remark, ScriptError> {
 }
 
 /// `1h30m`, or a number of seconds.
-fn milliseconds(text: &str, line: usize) -> Result<i64, ScriptError> {
+pub(super) fn milliseconds(text: &str, line: usize) -> Result<i64, ScriptError> {
     if let Some(seconds) = number(text) {
         return Ok((seconds * 1000.0).round() as i64);
     }

@@ -6,7 +6,7 @@ use crate::{
     parser,
     testscript::{
         histogram::{self, GivenHistogram},
-        script::ScriptError,
+        script::{self, ScriptError},
     },
 };
 
@@ -16,8 +16,8 @@ pub(crate) struct SeriesLine {
     pub(crate) labels: Labels,
     /// One per step; none in a line of start timestamps.
     pub(crate) values: Vec<Given>,
-    /// The line gives start timestamps, which are not kept.
-    pub(crate) has_start_times: bool,
+    /// By step when the sample's counter began, as milliseconds from the sample's own time; the line has nothing else then.
+    pub(crate) start_times: Option<Vec<Option<i64>>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -56,10 +56,40 @@ pub(crate) fn parse(line: &str, number: usize) -> Result<SeriesLine, ScriptError
     }
     let labels = Labels::from_pairs(matchers.iter().map(|matcher| (matcher.name(), matcher.value())));
     let mut values = Vec::new();
-    for token in tokens(rest).into_iter().filter(|_| !has_start_times) {
-        expand(token, &mut values).ok_or_else(|| bad(format!("not a value: {token}")))?;
+    let mut start_times = has_start_times.then(Vec::new);
+    for token in tokens(rest) {
+        let expanded = match &mut start_times {
+            Some(starts) => expand_start(token, starts),
+            None => expand(token, &mut values),
+        };
+        expanded.ok_or_else(|| bad(format!("not a value: {token}")))?;
     }
-    Ok(SeriesLine { labels, values, has_start_times })
+    Ok(SeriesLine { labels, values, start_times })
+}
+
+/// Appends what one token of a line of start timestamps stands for: `-30s`, `_`, `_x3`, `0x2` (three times), `-30s-1mx2`.
+fn expand_start(token: &str, starts: &mut Vec<Option<i64>>) -> Option<()> {
+    let (body, times) = match token.rsplit_once('x') {
+        Some((body, count)) => (body, Some(count.parse::<usize>().ok().filter(|count| *count <= VALUES_MAX)?)),
+        None => (token, None),
+    };
+    if body == "_" {
+        starts.extend(std::iter::repeat_n(None, times.unwrap_or(1)));
+        return Some(());
+    }
+    let sign_at = body.char_indices().skip(1).find(|(_, sign)| matches!(sign, '+' | '-')).map(|(at, _)| at);
+    let (first, step) = match sign_at {
+        Some(at) => (duration(&body[..at])?, duration(&body[at..])?),
+        None => (duration(body)?, 0),
+    };
+    starts.extend((0..=times.unwrap_or(0) as i64).map(|at| Some(first + at * step)));
+    Some(())
+}
+
+/// Milliseconds, with or without a sign.
+fn duration(text: &str) -> Option<i64> {
+    let plain = text.strip_prefix('+').unwrap_or(text);
+    if plain.trim_start_matches('-') == "0" { Some(0) } else { script::milliseconds(plain, 0).ok() }
 }
 
 /// Where the description of the metric ends: at a blank outside of braces and quotes.

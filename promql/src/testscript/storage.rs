@@ -1,9 +1,6 @@
 //! A store in memory: enough of one for scripts and tests.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::sync::Arc;
 
 use model::{Labels, Matcher, histogram::ResetHint};
 
@@ -18,8 +15,6 @@ use crate::{
 pub struct MemorySource {
     /// Sorted by labels.
     series: Vec<Stored>,
-    /// Whether a selection has met a series that was given more than is kept.
-    met_incomplete: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -27,9 +22,9 @@ struct Stored {
     labels: Labels,
     times: Vec<i64>,
     values: Vec<f64>,
+    /// Of the floats, as far as the last that has one.
+    start_times: Vec<i64>,
     histograms: Vec<HistogramPoint>,
-    /// It was given start timestamps, which are not kept.
-    is_incomplete: bool,
 }
 
 impl MemorySource {
@@ -40,6 +35,9 @@ impl MemorySource {
             if let Err(at) = series.times.binary_search(&time) {
                 series.times.insert(at, time);
                 series.values.insert(at, value);
+                if at < series.start_times.len() {
+                    series.start_times.insert(at, 0);
+                }
             }
         }
     }
@@ -57,18 +55,22 @@ impl MemorySource {
                 series.times.get(since).is_none_or(|float| *float > time)
             });
             histogram.reset_hint = hint_in_chunk(before.map(|before| before.histogram.as_ref()), &histogram);
-            series.histograms.push(HistogramPoint { time, histogram: Arc::new(histogram) });
+            series.histograms.push(HistogramPoint { time, start_time: 0, histogram: Arc::new(histogram) });
         }
     }
 
-    /// Remembers that a series should have more than it has.
-    pub(crate) fn mark_incomplete(&mut self, labels: &Labels) {
-        self.entry(labels).is_incomplete = true;
-    }
-
-    /// Whether any selection since the last call has met a marked series.
-    pub(crate) fn take_met_incomplete(&self) -> bool {
-        self.met_incomplete.swap(false, Relaxed)
+    /// Says when samples that are there began to count, as (time of the sample, start); both in milliseconds.
+    pub fn set_start_times(&mut self, labels: &Labels, starts: impl IntoIterator<Item = (i64, i64)>) {
+        let series = self.entry(labels);
+        for (time, start_time) in starts {
+            if let Ok(at) = series.times.binary_search(&time) {
+                series.start_times.resize(series.start_times.len().max(at + 1), 0);
+                series.start_times[at] = start_time;
+            }
+            if let Some(point) = series.histograms.iter_mut().find(|point| point.time == time) {
+                point.start_time = start_time;
+            }
+        }
     }
 
     fn entry(&mut self, labels: &Labels) -> &mut Stored {
@@ -79,8 +81,8 @@ impl MemorySource {
                     labels: labels.clone(),
                     times: Vec::new(),
                     values: Vec::new(),
+                    start_times: Vec::new(),
                     histograms: Vec::new(),
-                    is_incomplete: false,
                 };
                 self.series.insert(at, stored);
                 at
@@ -118,7 +120,6 @@ impl Source for MemorySource {
         let satisfies = |matcher: &Matcher, labels: &Labels| matcher.matches(labels.get(matcher.name()).unwrap_or(""));
         let found = self.series.iter().filter(|series| request.matchers.iter().all(|m| satisfies(m, &series.labels)));
         let found: Vec<&Stored> = found.collect();
-        self.met_incomplete.fetch_or(found.iter().any(|series| series.is_incomplete), Relaxed);
         let (min_time, max_time) = (request.min_time, request.max_time);
         Ok(Box::new(MemoryStream { found, next: 0, min_time, max_time }))
     }
@@ -145,15 +146,18 @@ impl SeriesStream for MemoryStream<'_> {
             return Ok(false);
         }
         while self.next < self.found.len() && !tile.is_full() {
-            let Stored { times, values, histograms, .. } = self.found[self.next];
+            let Stored { times, values, start_times, histograms, .. } = self.found[self.next];
             let start = times.partition_point(|time| *time < self.min_time);
             let end = times.partition_point(|time| *time <= self.max_time).max(start);
-            let (tile_times, tile_values) = tile.columns();
-            tile_times.extend_from_slice(&times[start..end]);
-            tile_values.extend_from_slice(&values[start..end]);
+            for at in start..end {
+                tile.push(times[at], values[at]);
+                if let Some(start_time) = start_times.get(at).filter(|start_time| **start_time != 0) {
+                    tile.set_start_time(*start_time);
+                }
+            }
             let start = histograms.partition_point(|point| point.time < self.min_time);
             for point in histograms[start..].iter().take_while(|point| point.time <= self.max_time) {
-                tile.push_histogram(point.time, point.histogram.clone());
+                tile.push_point(point.clone());
             }
             tile.finish_series(self.next as u32);
             self.next += 1;

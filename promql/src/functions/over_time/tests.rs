@@ -91,7 +91,7 @@ proptest! {
         count in 1_usize..60,
         range in 1_i64..900,
     ) {
-        let samples = Samples { times: &times, values: &values, histograms: &[] };
+        let samples = Samples { times: &times, values: &values, start_times: &[], histograms: &[] };
         let windows = Windows { grid: Grid { start, step, count }, at: None, offset: 0, range };
         for name in FUNCTIONS {
             let function = RangeFunction::by_name(name).expect("all of these exist");
@@ -113,8 +113,10 @@ fn a_kernel_forgets_the_series_before() {
     for name in FUNCTIONS {
         let function = RangeFunction::by_name(name).expect("all of these exist");
         let windows = Windows { grid: Grid { start: 10, step: 10, count: 5 }, at: None, offset: 0, range: 60 };
-        let first = Samples { times: &[1, 11, 21, 31], values: &[5.0, 1.0, 7.0, 2.0], histograms: &[] };
-        let second = Samples { times: &[8, 18, 28, 38], values: &[1.0, 2.0, 2.0, 9.0], histograms: &[] };
+        let first =
+            Samples { times: &[1, 11, 21, 31], values: &[5.0, 1.0, 7.0, 2.0], start_times: &[], histograms: &[] };
+        let second =
+            Samples { times: &[8, 18, 28, 38], values: &[1.0, 2.0, 2.0, 9.0], start_times: &[], histograms: &[] };
         let mut used = kernel(function);
         run(used.as_mut(), first, &windows);
         let fresh = run(kernel(function).as_mut(), second, &windows);
