@@ -9,6 +9,8 @@ mod calendar;
 mod config;
 mod json;
 mod load;
+mod local_storage;
+mod promql_command;
 mod query;
 mod resharding;
 mod service_manager;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Ok(Command::Serve(command)) => fail_with_line(app::serve(*command)),
         Ok(Command::Load(args)) => fail_with_line(load::run(*args)),
         Ok(Command::Tsdb(args)) => fail_with_line(tsdb_command::run(args)),
+        Ok(Command::Promql(args)) => fail_with_line(promql_command::run(args)),
         Ok(Command::Tune(args)) => fail_with_line(tune::run(&args)),
         Err(UsageError::Clap(error)) if is_help(&error) => error.exit(),
         Err(error) => {

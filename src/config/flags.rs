@@ -17,7 +17,7 @@ use super::{
     retention::RetentionSettings,
     units::{PromDuration, Size},
 };
-use crate::{load::LoadArgs, tsdb_command::TsdbArgs, tune::TuneArgs};
+use crate::{load::LoadArgs, promql_command::PromqlArgs, tsdb_command::TsdbArgs, tune::TuneArgs};
 
 /// Listens here unless told otherwise, like Prometheus.
 pub(crate) const DEFAULT_LISTEN_ADDRESS: &str = "0.0.0.0:9090";
@@ -46,6 +46,8 @@ enum CliCommand {
     Load(Box<LoadArgs>),
     /// Look at a data directory whose server does not run
     Tsdb(TsdbArgs),
+    /// Try out the query language
+    Promql(PromqlArgs),
     /// Measure this machine and write a tuning file for it
     Tune(TuneArgs),
 }
@@ -56,6 +58,7 @@ pub(crate) enum Command {
     Serve(Box<ServeCommand>),
     Load(Box<LoadArgs>),
     Tsdb(TsdbArgs),
+    Promql(PromqlArgs),
     Tune(TuneArgs),
 }
 
@@ -312,6 +315,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     let matches = Cli::command().try_get_matches_from(args)?;
     match Cli::from_arg_matches(&matches)?.command {
         CliCommand::Load(args) => Ok(Command::Load(args)),
+        CliCommand::Promql(args) => Ok(Command::Promql(args)),
         CliCommand::Tsdb(args) => Ok(Command::Tsdb(args)),
         CliCommand::Tune(args) => Ok(Command::Tune(args)),
         CliCommand::Serve(flags) => {
@@ -390,7 +394,9 @@ mod tests {
         let args = ["millrace", "serve"].iter().chain(args).map(OsString::from);
         match parse(args)? {
             Command::Serve(command) => Ok(*command),
-            Command::Load(_) | Command::Tsdb(_) | Command::Tune(_) => unreachable!("the arguments say serve"),
+            Command::Load(_) | Command::Tsdb(_) | Command::Promql(_) | Command::Tune(_) => {
+                unreachable!("the arguments say serve")
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 
 pub(crate) mod cardinality;
 mod merged;
-mod source;
+pub(crate) mod source;
 pub(crate) mod storage;
 
 use std::{

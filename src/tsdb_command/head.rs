@@ -1,37 +1,16 @@
 //! What the shards of a stopped server hold and no block has yet: their files are copied, opened as a start would open them, and put into blocks of a
 //! snapshot. The directory itself is only read.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::Path, sync::Arc};
 
-use blocks::{
-    Block, Retention,
-    service::{self, Running},
-};
-use runtime::placement::Placement;
+use blocks::Block;
 use shard::{
-    Backend, Config, DataPlane, ShardConfig,
     directory::{DirectoryError, ReadOnlyDirectory},
-    ingest::Excess,
-    names::LogDirectories,
+    names::ShardFolders,
 };
-use wire::remote_write::DecodeLimits;
 
 use super::{TsdbError, folder};
-
-/// A folder that goes when nobody needs it any more.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("millrace: {} is left behind: {error}", self.0.display());
-        }
-    }
-}
+use crate::local_storage::{LocalStorage, Scratch};
 
 /// Blocks of what was in no block, which are there as long as this is.
 pub(super) struct HeadBlocks {
@@ -45,14 +24,16 @@ pub(super) fn read(path: &Path) -> Result<Option<HeadBlocks>, TsdbError> {
         Err(DirectoryError::InUse(_)) => return Ok(None),
         opened => opened?,
     };
-    let scratch = Scratch(std::env::temp_dir().join(format!("millrace-tsdb-{}", std::process::id())));
-    let copied = copy(&directory, &scratch.0);
-    copied.map_err(|source| TsdbError::Scratch { path: scratch.0.clone(), source })?;
+    let scratch = Scratch::new("tsdb");
+    let copied = copy(&directory, scratch.path());
+    copied.map_err(|source| TsdbError::Scratch { path: scratch.path().to_owned(), source })?;
     let shards = directory.shards;
     // The copy is all that is needed; a server may start.
     drop(directory);
-    let name = snapshot(&scratch.0, shards)?;
-    let blocks = folder::open(&scratch.0.join("snapshots").join(name))?.blocks;
+    let storage = LocalStorage::open(scratch.path(), shards)?;
+    let name = storage.block_on(storage.service().snapshot("head".to_owned(), false));
+    storage.stop();
+    let blocks = folder::open(&scratch.path().join("snapshots").join(name?))?.blocks;
     Ok(Some(HeadBlocks { blocks, _scratch: scratch }))
 }
 
@@ -62,7 +43,7 @@ fn copy(directory: &ReadOnlyDirectory, to: &Path) -> io::Result<()> {
         fs::copy(directory.path.join(name), to.join(name))?;
     }
     for shard in 0..directory.shards {
-        let (from, copy) = (directory.folders(shard), shard::names::ShardFolders::new(to, shard));
+        let (from, copy) = (directory.folders(shard), ShardFolders::new(to, shard));
         copy_folder(&from.root, &copy.root)?;
         // Segments have numbers of their own, wherever they are.
         for log in from.logs() {
@@ -88,42 +69,4 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Opens a directory as a start does, and makes a snapshot; returns its name.
-fn snapshot(path: &Path, shards: usize) -> Result<String, TsdbError> {
-    let config = Config {
-        directory: path.to_owned(),
-        placement: Placement { shards: vec![0; shards], control: vec![0] },
-        logs: LogDirectories::default(),
-        backend: Backend::Portable,
-        ingest_listen: None,
-        series_max: u64::MAX,
-        new_series_per_minute_max: 0,
-        exemplars_max: 0,
-        out_of_order_window_ms: 0,
-        excess: Excess::Refuse,
-        decode_limits: DecodeLimits::default(),
-        shard: ShardConfig::default(),
-    };
-    let mut data_plane = DataPlane::start(config)?;
-    let service = service::Config {
-        data: path.to_owned(),
-        key: data_plane.directory().key,
-        retention: Retention::default(),
-        look: service::LOOK,
-        series_per_piece: service::SERIES_PER_PIECE,
-    };
-    let mut running = service::start(service, data_plane.handle()).map_err(TsdbError::Thread)?;
-    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(TsdbError::Thread)?;
-    let name = executor.block_on(opened_snapshot(&mut data_plane, &mut running));
-    running.stop();
-    executor.block_on(data_plane.shutdown()).map_err(|error| TsdbError::Thread(io::Error::other(error)))?;
-    name
-}
-
-async fn opened_snapshot(data_plane: &mut DataPlane, running: &mut Running) -> Result<String, TsdbError> {
-    running.opened().await?;
-    data_plane.opened().await?;
-    Ok(running.service().snapshot("head".to_owned(), false).await?)
 }

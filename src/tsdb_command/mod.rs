@@ -35,6 +35,7 @@ use shard::{
 };
 
 use self::report::Report;
+use crate::local_storage::LocalStorageError;
 
 /// Look at a data directory
 #[derive(Args, Debug)]
@@ -93,7 +94,7 @@ pub(crate) enum TsdbError {
     #[error("copy what shards have to {}: {source}; TMPDIR names another folder with room", path.display())]
     Scratch { path: PathBuf, source: io::Error },
     #[error("open a copy of what shards have: {0}")]
-    Start(#[from] shard::StartError),
+    Storage(#[from] LocalStorageError),
     #[error("write the report: {0}")]
     Output(io::Error),
     #[error(transparent)]

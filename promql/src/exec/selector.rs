@@ -33,7 +33,11 @@ pub(crate) fn open<'q>(
     is_range: bool,
 ) -> Result<Box<dyn SeriesStream + 'q>> {
     let hints = Hints {
-        last_only: !is_range && windows.len() == 1 && selector.extension.is_none(),
+        // Whether a reset lies before the newest histogram is seen from the one before it.
+        last_only: !is_range
+            && windows.len() == 1
+            && selector.extension.is_none()
+            && selector.hints.histograms != HistogramDetail::Totals,
         grouping: selector.hints.grouping.as_ref().map(as_grouping),
         step_ms: windows.grid.step,
         range_ms: if is_range { windows.range } else { 0 },

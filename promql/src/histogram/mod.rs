@@ -20,7 +20,7 @@ pub(crate) use sum::HistogramSum;
 
 use std::sync::Arc;
 
-use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Counts, ResetHint, Span, bucket_numbers};
+use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Counts, ResetHint, Span, bucket_numbers, spans_of};
 
 use crate::functions::kahan::Sum;
 
@@ -128,6 +128,28 @@ impl FloatHistogram {
             positive: side(&self.positive),
             negative: side(&self.negative),
             custom_values: self.custom_values.clone(),
+        }
+    }
+}
+
+impl From<&FloatHistogram> for model::Histogram {
+    fn from(histogram: &FloatHistogram) -> Self {
+        let numbers = |side: &[(i32, f64)]| side.iter().map(|bucket| bucket.0).collect::<Vec<_>>();
+        let counts = |side: &[(i32, f64)]| side.iter().map(|bucket| bucket.1).collect();
+        Self {
+            reset_hint: histogram.reset_hint,
+            schema: histogram.schema,
+            zero_threshold: histogram.zero_threshold,
+            sum: histogram.sum,
+            counts: Counts::Float {
+                count: histogram.count,
+                zero_count: histogram.zero_count,
+                positive: counts(&histogram.positive),
+                negative: counts(&histogram.negative),
+            },
+            positive_spans: spans_of(&numbers(&histogram.positive)),
+            negative_spans: spans_of(&numbers(&histogram.negative)),
+            custom_values: histogram.custom_values.to_vec(),
         }
     }
 }

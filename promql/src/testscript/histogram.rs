@@ -115,6 +115,14 @@ impl Classic {
     pub(super) fn to_native(&self) -> FloatHistogram {
         let mut buckets = self.buckets.clone();
         buckets.sort_by(|left, right| left.0.total_cmp(&right.0));
+        // A bound may be written in several ways; the last one counts.
+        buckets.dedup_by(|next, kept| {
+            let is_same = next.0 == kept.0;
+            if is_same {
+                *kept = *next;
+            }
+            is_same
+        });
         let mut before = 0.0;
         let mut positive = Vec::new();
         for (number, (_, cumulative)) in (0..).zip(&buckets) {

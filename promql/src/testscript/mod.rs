@@ -17,14 +17,16 @@ use std::collections::BTreeMap;
 
 use model::{Labels, LabelsBuilder, METRIC_NAME};
 
+use self::histogram::Classic;
 use crate::{
     engine::{Control, Engine, Options, Query, TimeRange},
+    histogram::FloatHistogram,
     parser::ParseOptions,
+    source::Source,
     value::{QueryOutput, Value},
     value_text,
 };
 use compare::Verdict;
-use histogram::Classic;
 use script::{Command, Eval, EvalTime};
 use sequence::SeriesLine;
 
@@ -50,26 +52,49 @@ pub fn options() -> Options {
     }
 }
 
+/// Where a script's series go, and what its expressions read.
+pub trait ScriptStore {
+    /// Forgets everything.
+    fn clear(&mut self) -> Result<(), String>;
+
+    /// Takes samples of a series, each kind in order of time, in milliseconds.
+    fn load(
+        &mut self,
+        labels: &Labels,
+        floats: Vec<(i64, f64)>,
+        histograms: Vec<(i64, FloatHistogram)>,
+    ) -> Result<(), String>;
+
+    /// Takes start timestamps of samples that are there, as (time of the sample, start). A store need not keep them.
+    fn load_start_times(&mut self, labels: &Labels, starts: Vec<(i64, i64)>) -> Result<(), String>;
+
+    fn source(&self) -> &dyn Source;
+}
+
 /// Runs a script against a store in memory.
 ///
 /// # Errors
 /// When the script itself is malformed.
 pub fn run(script: &str, engine: &Engine) -> Result<Vec<Outcome>, ScriptError> {
-    let mut source = MemorySource::default();
+    run_on(script, engine, &mut MemorySource::default())
+}
+
+/// Runs a script against a store, which is cleared first.
+///
+/// # Errors
+/// When the script itself is malformed, or the store fails.
+pub fn run_on(script: &str, engine: &Engine, store: &mut dyn ScriptStore) -> Result<Vec<Outcome>, ScriptError> {
     let mut outcomes = Vec::new();
+    store.clear().map_err(|what| ScriptError { line: 1, what })?;
     for command in script::parse(script)? {
         match command {
-            Command::Clear => source = MemorySource::default(),
-            Command::Load { step, series, with_native_histograms } => {
-                let (starts, samples): (Vec<_>, Vec<_>) = series.iter().partition(|line| line.start_times.is_some());
-                samples.iter().for_each(|line| load(&mut source, step, line));
-                starts.iter().for_each(|line| load_start_times(&mut source, step, line));
-                if with_native_histograms {
-                    load_native_twins(&mut source, step, &series);
-                }
+            Command::Clear { line } => store.clear().map_err(|what| ScriptError { line, what })?,
+            Command::Load { line, step, series, with_native_histograms } => {
+                let loaded = load_all(store, step, &series, with_native_histograms);
+                loaded.map_err(|what| ScriptError { line, what })?;
             }
             Command::Eval(eval) => {
-                let result = evaluate(engine, &source, &eval);
+                let result = evaluate(engine, store.source(), &eval);
                 outcomes.push(Outcome { line: eval.line, expression: eval.expression, result });
             }
         }
@@ -77,28 +102,40 @@ pub fn run(script: &str, engine: &Engine) -> Result<Vec<Outcome>, ScriptError> {
     Ok(outcomes)
 }
 
-fn load(source: &mut MemorySource, step: i64, line: &SeriesLine) {
+fn load_all(
+    store: &mut dyn ScriptStore,
+    step: i64,
+    series: &[SeriesLine],
+    with_native_histograms: bool,
+) -> Result<(), String> {
+    let (starts, samples): (Vec<_>, Vec<_>) = series.iter().partition(|line| line.start_times.is_some());
+    samples.iter().try_for_each(|line| load(store, step, line))?;
+    starts.iter().try_for_each(|line| load_start_times(store, step, line))?;
+    if with_native_histograms { load_native_twins(store, step, series) } else { Ok(()) }
+}
+
+fn load(store: &mut dyn ScriptStore, step: i64, line: &SeriesLine) -> Result<(), String> {
     let at = |position: usize| position as i64 * step;
     let samples = || line.values.iter().enumerate();
-    source.add(&line.labels, samples().filter_map(|(position, value)| Some((at(position), value.float()?))));
+    let floats = samples().filter_map(|(position, value)| Some((at(position), value.float()?))).collect();
     let histograms = samples().filter_map(|(position, value)| {
         let given = value.histogram()?;
         Some((at(position), given.histogram.clone()))
     });
-    source.add_histograms(&line.labels, histograms);
+    store.load(&line.labels, floats, histograms.collect())
 }
 
-fn load_start_times(source: &mut MemorySource, step: i64, line: &SeriesLine) {
+fn load_start_times(store: &mut dyn ScriptStore, step: i64, line: &SeriesLine) -> Result<(), String> {
     let starts = line.start_times.iter().flatten().enumerate();
     let absolute = |(position, start): (usize, &Option<i64>)| {
         let time = position as i64 * step;
         Some((time, time + (*start)?))
     };
-    source.set_start_times(&line.labels, starts.filter_map(absolute));
+    store.load_start_times(&line.labels, starts.filter_map(absolute).collect())
 }
 
 /// What `load_with_nhcb` makes beyond the series it is given: of each classic histogram one with custom buckets.
-fn load_native_twins(source: &mut MemorySource, step: i64, series: &[SeriesLine]) {
+fn load_native_twins(store: &mut dyn ScriptStore, step: i64, series: &[SeriesLine]) -> Result<(), String> {
     let mut twins: BTreeMap<Labels, BTreeMap<usize, Classic>> = BTreeMap::new();
     for SeriesLine { labels, values, .. } in series {
         let name = labels.metric_name().unwrap_or_default();
@@ -125,11 +162,13 @@ fn load_native_twins(source: &mut MemorySource, step: i64, series: &[SeriesLine]
     }
     for (labels, times) in twins {
         let times = times.iter().filter(|(_, classic)| !classic.buckets.is_empty());
-        source.add_histograms(&labels, times.map(|(at, classic)| (*at as i64 * step, classic.to_native())));
+        let histograms = times.map(|(at, classic)| (*at as i64 * step, classic.to_native())).collect();
+        store.load(&labels, Vec::new(), histograms)?;
     }
+    Ok(())
 }
 
-fn evaluate(engine: &Engine, source: &MemorySource, eval: &Eval) -> Verdict {
+fn evaluate(engine: &Engine, source: &dyn Source, eval: &Eval) -> Verdict {
     match eval.time {
         EvalTime::Range(range) => compare::output(
             eval,
@@ -152,7 +191,7 @@ fn evaluate(engine: &Engine, source: &MemorySource, eval: &Eval) -> Verdict {
 }
 
 /// An instant query must agree with the same time of a range query.
-fn middle_of_range(engine: &Engine, source: &MemorySource, eval: &Eval, query: &Query, time: i64) -> Verdict {
+fn middle_of_range(engine: &Engine, source: &dyn Source, eval: &Eval, query: &Query, time: i64) -> Verdict {
     const MINUTE: i64 = 60_000;
     if eval.expectations.fails() || !variants::fits_range(query) {
         return Ok(());
@@ -174,10 +213,10 @@ fn query(engine: &Engine, text: &str) -> Result<Query, String> {
     engine.parse(text).map_err(|error| error.to_string())
 }
 
-fn run_instant(engine: &Engine, source: &MemorySource, query: &Query, time: i64) -> Result<QueryOutput, String> {
+fn run_instant(engine: &Engine, source: &dyn Source, query: &Query, time: i64) -> Result<QueryOutput, String> {
     engine.instant(source, query, time, &Control::default()).map_err(|error| error.to_string())
 }
 
-fn run_range(engine: &Engine, source: &MemorySource, query: &Query, range: TimeRange) -> Result<QueryOutput, String> {
+fn run_range(engine: &Engine, source: &dyn Source, query: &Query, range: TimeRange) -> Result<QueryOutput, String> {
     engine.range(source, query, range, &Control::default()).map_err(|error| error.to_string())
 }

@@ -25,9 +25,12 @@ impl std::error::Error for ScriptError {}
 
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    Clear,
+    Clear {
+        line: usize,
+    },
     /// Step in milliseconds.
     Load {
+        line: usize,
         step: i64,
         series: Vec<SeriesLine>,
         with_native_histograms: bool,
@@ -128,7 +131,7 @@ pub(crate) fn parse(script: &str) -> Result<Vec<Command>, ScriptError> {
         }
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         commands.push(match word {
-            "clear" => Command::Clear,
+            "clear" => Command::Clear { line: number },
             "load" | "load_with_nhcb" => load(number, word == "load_with_nhcb", rest, &lines.block())?,
             _ if word.starts_with("eval") => Command::Eval(eval(number, word, rest.trim_start(), &lines.block())?),
             _ => return Err(ScriptError { line: number, what: format!("not a command: {word}") }),
@@ -148,7 +151,7 @@ fn load(
     for (number, line) in block {
         series.push(sequence::parse(line, *number)?);
     }
-    Ok(Command::Load { step, series, with_native_histograms })
+    Ok(Command::Load { line: number, step, series, with_native_histograms })
 }
 
 fn eval(number: usize, word: &str, rest: &str, block: &[(usize, &str)]) -> Result<Eval, ScriptError> {

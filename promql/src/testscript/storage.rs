@@ -8,6 +8,7 @@ use crate::{
     budget::QueryBudget,
     histogram::FloatHistogram,
     source::{HistogramPoint, SelectRequest, SeriesStream, Source, SourceError, Tile},
+    testscript::ScriptStore,
 };
 
 /// Series with their samples.
@@ -89,6 +90,33 @@ impl MemorySource {
             }
         };
         &mut self.series[at]
+    }
+}
+
+impl ScriptStore for MemorySource {
+    fn clear(&mut self) -> Result<(), String> {
+        self.series.clear();
+        Ok(())
+    }
+
+    fn load(
+        &mut self,
+        labels: &Labels,
+        floats: Vec<(i64, f64)>,
+        histograms: Vec<(i64, FloatHistogram)>,
+    ) -> Result<(), String> {
+        self.add(labels, floats);
+        self.add_histograms(labels, histograms);
+        Ok(())
+    }
+
+    fn load_start_times(&mut self, labels: &Labels, starts: Vec<(i64, i64)>) -> Result<(), String> {
+        self.set_start_times(labels, starts);
+        Ok(())
+    }
+
+    fn source(&self) -> &dyn Source {
+        self
     }
 }
 
