@@ -16,7 +16,10 @@ use promql::{
     budget::{QueryBudget, Reservation},
     source::{GroupIds, Grouping, SelectRequest, SeriesStream, Source, SourceError, Tile},
 };
-use shard::{Handle, Refusal, read::ChunkFiles};
+use shard::{
+    Handle, Refusal,
+    read::{ChunkFiles, MappedChunks},
+};
 use tsdb::{
     index::{LabelsView, PairRef},
     out_of_order::{Part, SelectedOutOfOrder, Value},
@@ -102,7 +105,7 @@ impl Source for StorageSource {
         let set = self.blocks.current();
         let range = TimeRange { min_time: request.min_time, max_time: request.max_time };
         let head_range = TimeRange { min_time: range.min_time.max(set.cut_before.unwrap_or(i64::MIN)), ..range };
-        let reader = Reader::new(&self.files);
+        let reader = Reader::new(&self.files, &parts)?;
         let overlapping: Vec<_> = set.blocks.iter().filter(|block| block.overlaps(range)).cloned().collect();
         if !overlapping.is_empty() || !out_of_order.is_empty() {
             let head = Head { parts, range: head_range, last_only: request.hints.last_only, reader };
@@ -206,9 +209,13 @@ impl SeriesStream for Stream<'_> {
     }
 }
 
+/// Chunks from which mapping their files costs less than reading each of them.
+const MAPPED_CHUNKS_MIN: usize = 256;
+
 /// Reads chunks into columns; the vectors are used again and again.
 pub(super) struct Reader<'s> {
     files: &'s ChunkFiles,
+    mapped: MappedChunks,
     buffer: Vec<u8>,
     times: Vec<i64>,
     values: Vec<u64>,
@@ -216,8 +223,19 @@ pub(super) struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    pub(super) fn new(files: &'s ChunkFiles) -> Self {
-        Self { files, buffer: Vec::new(), times: Vec::new(), values: Vec::new(), histograms: Vec::new() }
+    /// For the chunks of a selection.
+    pub(super) fn new(files: &'s ChunkFiles, parts: &[Selection]) -> Result<Self, SourceError> {
+        let is_many = parts.iter().map(|part| part.chunks.len()).sum::<usize>() >= MAPPED_CHUNKS_MIN;
+        let mut sealed = Vec::new();
+        for (shard, part) in parts.iter().enumerate().filter(|_| is_many) {
+            sealed.extend(part.chunks.iter().filter_map(|chunk| match chunk {
+                SelectedChunk::Sealed(sealed) => Some((shard, sealed.address)),
+                SelectedChunk::Copied { .. } => None,
+            }));
+        }
+        let mapped = files.map(sealed);
+        let mapped = mapped.map_err(|error| SourceError::Storage(error.to_string()))?;
+        Ok(Self { files, mapped, buffer: Vec::new(), times: Vec::new(), values: Vec::new(), histograms: Vec::new() })
     }
 
     /// Decodes a chunk into the reader's columns, in place of what was there.
@@ -234,7 +252,8 @@ impl<'s> Reader<'s> {
         let chunk = match chunk {
             SelectedChunk::Copied { encoding, start, length } => part.copied(encoding, start, length),
             SelectedChunk::Sealed(sealed) => {
-                let read = self.files.read(shard, part.tags[position], sealed.address, &mut self.buffer);
+                let (tag, address) = (part.tags[position], sealed.address);
+                let read = self.files.read_mapped(shard, tag, address, &self.mapped, &mut self.buffer);
                 read.map_err(|error| SourceError::Storage(error.to_string()))?
             }
         };
@@ -350,6 +369,10 @@ impl Grouper {
                 }
                 if *role == Role::Kept {
                     kept.push(pair);
+                    // A name stands once in a label set, so no further pair can be one of these.
+                    if !grouping.without && kept.len() == grouping.labels.len() {
+                        break;
+                    }
                 }
             }
             let known = match kept[..] {

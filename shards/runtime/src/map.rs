@@ -35,6 +35,24 @@ impl FileMap {
         // SAFETY: `Disk::map` asks its callers that the file is not changed any more, and nothing of ours ever shortens a file that
         // has its final name. What another program does to it is beyond us, as with any file that is open.
         let map = unsafe { Mmap::map(file)? };
+        Self::guarded(map)
+    }
+
+    /// The beginning of a file that is still appended to. What lies before `length` must have been written already, and must not be
+    /// changed any more.
+    pub fn of_beginning(file: &File, length: usize) -> io::Result<Self> {
+        // What a file is shorter by than it should be would be lost pages.
+        let length = length.min(usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX));
+        if length == 0 {
+            return Ok(Self::from(Vec::new()));
+        }
+        // SAFETY: only bytes before `length` are mapped to be read, and the caller promises that they are not changed any more; those behind
+        // them in the last page are not part of the slice. Nothing of ours shortens a file.
+        let map = unsafe { memmap2::MmapOptions::new().len(length).map(file)? };
+        Self::guarded(map)
+    }
+
+    fn guarded(map: Mmap) -> io::Result<Self> {
         let place = guard::Place::take(map.as_ptr_range())?;
         Ok(Self(Arc::new(Bytes::Mapped(Guarded { _place: place, map }))))
     }
@@ -102,6 +120,16 @@ mod tests {
         drop(map);
         assert_eq!(other[page + 1], 0);
         assert_eq!(lost_pages() - before, 2, "once for each page");
+    }
+
+    #[test]
+    fn a_beginning_stays_while_the_file_grows() {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(&[7; 5000]).expect("written");
+        let map = FileMap::of_beginning(&file, 4500).expect("mapped");
+        file.write_all(&[8; 5000]).expect("written");
+        assert!(map.len() == 4500 && map.iter().all(|&byte| byte == 7));
+        assert_eq!(FileMap::of_beginning(&file, 20_000).expect("mapped").len(), 10_000, "no more than there is");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use runtime::FileMap;
 use tsdb::{
     chunk_file::{Chunk, ENTRY_BYTES_MAX, EntryError, SeriesTag, check_entry, check_file_header, entry_bytes},
     head::ChunkAddress,
@@ -27,6 +28,10 @@ pub struct ChunkFiles {
     shared: Arc<Shared>,
     open: Mutex<OpenFiles>,
 }
+
+/// Beginnings of chunk files, by shard and number.
+#[derive(Default)]
+pub struct MappedChunks(HashMap<(usize, u32), FileMap>);
 
 #[derive(Default)]
 struct OpenFiles {
@@ -48,6 +53,47 @@ impl ChunkFiles {
     pub fn new(data: &Path, shared: Arc<Shared>) -> Self {
         let folders = (0..shared.shard_count()).map(|shard| ShardFolders::new(data, shard)).collect();
         Self { folders, shared, open: Mutex::default() }
+    }
+
+    /// Maps the chunks at these addresses, by shard, for whoever is going to read them all.
+    pub fn map(&self, chunks: impl IntoIterator<Item = (usize, ChunkAddress)>) -> Result<MappedChunks, ReadError> {
+        let mut ends: HashMap<(usize, u32), u64> = HashMap::new();
+        for (shard, address) in chunks {
+            let end = ends.entry((shard, address.file())).or_default();
+            *end = (*end).max(address.offset() + ENTRY_BYTES_MAX as u64);
+        }
+        let mut files = HashMap::with_capacity(ends.len());
+        for ((shard, number), end) in ends {
+            let file = self.file(shard, number)?;
+            // The last chunk may end before this; what follows it in the file is not written or another one.
+            let map = FileMap::of_beginning(&file, end as usize - ENTRY_BYTES_MAX).map_err(|source| ReadError::Io {
+                path: self.folders[shard].chunk_file(number),
+                offset: 0,
+                source,
+            })?;
+            files.insert((shard, number), map);
+        }
+        Ok(MappedChunks(files))
+    }
+
+    /// Returns a chunk, checked: from memory if it is mapped, or else read into `buffer`.
+    pub fn read_mapped<'a>(
+        &self,
+        shard: usize,
+        tag: SeriesTag,
+        address: ChunkAddress,
+        mapped: &'a MappedChunks,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Chunk<'a>, ReadError> {
+        let found = mapped.0.get(&(shard, address.file())).and_then(|map| map.get(address.offset() as usize..));
+        match found.filter(|entry| entry_bytes(entry).is_some_and(|length| length <= entry.len())) {
+            Some(entry) => check_entry(entry, tag).map_err(|what| ReadError::Entry {
+                path: self.folders[shard].chunk_file(address.file()),
+                offset: address.offset(),
+                what,
+            }),
+            None => self.read(shard, tag, address, buffer),
+        }
     }
 
     /// Reads a chunk into `buffer` and returns it, checked.
