@@ -16,6 +16,7 @@ use crate::harness::{
 
 const HOUR: i64 = 3_600_000;
 const MINUTE: i64 = 60_000;
+const ADMIN: &str = "--web.enable-admin-api";
 
 /// Of remote write 1.0, as far as it is used here.
 #[derive(Clone, PartialEq, Message)]
@@ -313,10 +314,15 @@ fn parts(answer: &Answer) -> (Value, Vec<String>) {
 
 fn compare(server: &Server, prometheus: &Peer, start: i64, what: &str) {
     let seconds = |minute: i64| ((start + minute * MINUTE) / 1000).to_string();
-    let mut differences = Vec::new();
+    let (mut differences, mut compared) = (Vec::new(), 0);
     let mut check = |path: &str, pairs: &[(&str, &str)]| {
         let path = format!("{path}?{}", http::encode(pairs));
         let [ours, theirs] = [server.address, prometheus.address].map(|address| parts(&http::get(address, &path)));
+        // The release at hand can fail by itself where a part of a series of histograms was deleted.
+        if theirs.1.iter().any(|text| text.contains("runtime error")) {
+            return;
+        }
+        compared += 1;
         if !is_close(&ours.0, &theirs.0) || ours.1 != theirs.1 {
             let shown =
                 |part: &(Value, Vec<String>)| format!("{:?} {}", part.1, part.0).chars().take(1200).collect::<String>();
@@ -336,21 +342,23 @@ fn compare(server: &Server, prometheus: &Peer, start: i64, what: &str) {
     for query in ["latency_seconds[10m]", "mixed[45m]", "load[5m] offset 90m"] {
         check("/api/v1/query", &[("query", query), ("time", &seconds(150))]);
     }
-    let count = differences.len();
+    let (count, asked) = (differences.len(), QUERIES.len() * 6 + 3);
+    assert!(compared * 3 > asked * 2, "{what}: {compared} of {asked} could be compared");
     differences.truncate(60);
     assert!(count == 0, "{count} differences:\n{}", differences.join("\n"));
 }
 
-/// Goal: a query over histograms gives what Prometheus gives, from memory, after a crash, and from blocks.
+/// Goal: a query over histograms gives what Prometheus gives, from memory, after a crash, from blocks, without what was deleted; and what a Prometheus gives
+/// that reads our blocks.
 #[test]
 fn queries_over_histograms_give_what_prometheus_gives() {
     let (folder, beside) = (folder(), folder());
     fs::write(folder.path().join("tuning.toml"), "version = 1\nshards = 2\nbackend = \"portable\"\n").expect("a file");
     let experimental = "--enable-feature=promql-experimental-functions";
-    let args = ["--tuning.file=tuning.toml", experimental];
+    let args = ["--tuning.file=tuning.toml", experimental, ADMIN];
     let server = Server::start(folder.path(), &args);
     let native = "--enable-feature=native-histograms";
-    let prometheus = peer::prometheus_with(beside.path(), "global: {}\n", &[experimental, native]);
+    let prometheus = peer::prometheus_with(beside.path(), "global: {}\n", &[experimental, native, ADMIN]);
     let start = now_ms().div_euclid(2 * HOUR) * 2 * HOUR - 6 * HOUR;
     for minute in 0..240 {
         let request = request(minute, start + minute * MINUTE);
@@ -362,5 +370,21 @@ fn queries_over_histograms_give_what_prometheus_gives() {
     compare(&server, &prometheus, start, "after kill -9");
     days::settled(&server, start + 239 * MINUTE);
     compare(&server, &prometheus, start, "from blocks");
+
+    let seconds = |minute: i64| ((start + minute * MINUTE) / 1000).to_string();
+    for address in [server.address, prometheus.address] {
+        for (matcher, from, to) in [("latency_seconds{group=\"odd\"}", 60, 75), ("{instance=\"host-2\"}", 120, 132)] {
+            let pairs = [("match[]", matcher), ("start", &*seconds(from)), ("end", &*seconds(to))];
+            assert_eq!(http::post_form(address, "/api/v1/admin/tsdb/delete_series", &pairs).code, 204);
+        }
+    }
+    compare(&server, &prometheus, start, "after deletions");
+    let answer = http::request(server.address, "POST", "/api/v1/admin/tsdb/snapshot", &[], b"").json();
+    let name = answer["data"]["name"].as_str().expect("a name");
+    let reader = folder.path().join("reader");
+    fs::create_dir_all(&reader).expect("a folder");
+    fs::rename(folder.path().join("data/snapshots").join(name), reader.join("prometheus-data")).expect("moved");
+    let reader = peer::prometheus_with(&reader, "global: {}\n", &[experimental, native]);
+    compare(&server, &reader, start, "a Prometheus on a snapshot");
     assert!(server.complaints().is_empty(), "{:?}", server.complaints());
 }

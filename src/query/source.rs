@@ -283,9 +283,15 @@ impl<'s> Reader<'s> {
         for chunk in part.chunks_of(position) {
             self.decode(shard, part, position, *chunk)?;
             let in_range = range.min_time..=range.max_time;
-            for (time, histogram) in &self.histograms {
-                if in_range.contains(time) && is_kept(*time) {
-                    tile.push_histogram(*time, Arc::new(histogram.into()));
+            let mut behind_deleted = false;
+            for (time, histogram) in &mut self.histograms {
+                if !is_kept(*time) {
+                    behind_deleted = true;
+                } else if in_range.contains(time) {
+                    if std::mem::take(&mut behind_deleted) {
+                        histogram.forget_reset();
+                    }
+                    tile.push_histogram(*time, Arc::new((&*histogram).into()));
                 }
             }
             let start = self.times.partition_point(|time| *time < range.min_time);

@@ -189,10 +189,15 @@ impl Block {
         let damage = |error: DecodeError| self.chunk_damage(chunk, &error.to_string());
         if histogram::is_histogram(encoding) {
             let in_range = range.min_time..=range.max_time;
-            let stays = |time| in_range.contains(&time) && !deleted.is_some_and(|deleted| deleted.contains(time));
+            let mut behind_deleted = false;
             for sample in HistogramSamples::new(encoding, data).map_err(|error| damage(error.into()))? {
-                let (time, histogram) = sample.map_err(|error| damage(error.into()))?;
-                if stays(time) {
+                let (time, mut histogram) = sample.map_err(|error| damage(error.into()))?;
+                if deleted.is_some_and(|deleted| deleted.contains(time)) {
+                    behind_deleted = true;
+                } else if in_range.contains(&time) {
+                    if std::mem::take(&mut behind_deleted) {
+                        histogram.forget_reset();
+                    }
                     into.histograms.push((time, histogram));
                 }
             }

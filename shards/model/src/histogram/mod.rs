@@ -159,6 +159,13 @@ impl Histogram {
         Self { sum: crate::sample::STALE_NAN, counts, ..Self::default() }
     }
 
+    /// Forgets what is known of the histogram before it, as when that one is there no more.
+    pub fn forget_reset(&mut self) {
+        if self.reset_hint != ResetHint::Gauge {
+            self.reset_hint = ResetHint::Unknown;
+        }
+    }
+
     /// What it was before anything was counted.
     pub fn before_it_began(&self) -> Self {
         Self {
