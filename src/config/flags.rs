@@ -144,7 +144,7 @@ pub(crate) struct ServeFlags {
     #[arg(long = "storage.tsdb.retention.time", value_name = "DURATION")]
     pub(crate) retention_time: Option<PromDuration>,
 
-    /// Size that all blocks together may have; the oldest go first. 0: without end
+    /// Size that blocks and the shards' files together may have; the oldest blocks go first. 0: without end
     #[arg(long = "storage.tsdb.retention.size", value_name = "SIZE", default_value = "0")]
     pub(crate) retention_size: Size,
 

@@ -55,7 +55,8 @@ impl ChunkFiles {
         Self { folders, shared, open: Mutex::default() }
     }
 
-    /// Maps the chunks at these addresses, by shard, for whoever is going to read them all.
+    /// Maps the chunks at these addresses, by shard, for whoever is going to read them all. A file that can't be mapped, as when too many are
+    /// already, is left to be read.
     pub fn map(&self, chunks: impl IntoIterator<Item = (usize, ChunkAddress)>) -> Result<MappedChunks, ReadError> {
         let mut ends: HashMap<(usize, u32), u64> = HashMap::new();
         for (shard, address) in chunks {
@@ -66,12 +67,9 @@ impl ChunkFiles {
         for ((shard, number), end) in ends {
             let file = self.file(shard, number)?;
             // The last chunk may end before this; what follows it in the file is not written or another one.
-            let map = FileMap::of_beginning(&file, end as usize - ENTRY_BYTES_MAX).map_err(|source| ReadError::Io {
-                path: self.folders[shard].chunk_file(number),
-                offset: 0,
-                source,
-            })?;
-            files.insert((shard, number), map);
+            if let Ok(map) = FileMap::of_beginning(&file, end as usize - ENTRY_BYTES_MAX) {
+                files.insert((shard, number), map);
+            }
         }
         Ok(MappedChunks(files))
     }
