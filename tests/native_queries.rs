@@ -1,14 +1,13 @@
 //! PromQL over native histograms, beside a Prometheus that got the same samples: every answer and every remark has to be its answer.
 
-use std::{fs, net::SocketAddr};
+use std::fs;
 
-use prost::Message;
 use serde_json::Value;
-use wire::remote_write::Protocol;
 
 use crate::harness::{
-    body, days,
-    http::{self, Answer},
+    answers::{is_close, parts},
+    days, http,
+    native::{Float, Label, Request, Series, counter, custom, gauge, send},
     now_ms,
     peer::{self, Peer},
     server::{Server, folder},
@@ -17,81 +16,6 @@ use crate::harness::{
 const HOUR: i64 = 3_600_000;
 const MINUTE: i64 = 60_000;
 const ADMIN: &str = "--web.enable-admin-api";
-
-/// Of remote write 1.0, as far as it is used here.
-#[derive(Clone, PartialEq, Message)]
-struct Request {
-    #[prost(message, repeated, tag = "1")]
-    series: Vec<Series>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Series {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<Float>,
-    #[prost(message, repeated, tag = "4")]
-    histograms: Vec<Histogram>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Float {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    time: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Histogram {
-    #[prost(uint64, optional, tag = "1")]
-    count_int: Option<u64>,
-    #[prost(double, optional, tag = "2")]
-    count_float: Option<f64>,
-    #[prost(double, tag = "3")]
-    sum: f64,
-    #[prost(sint32, tag = "4")]
-    schema: i32,
-    #[prost(double, tag = "5")]
-    zero_threshold: f64,
-    #[prost(uint64, optional, tag = "6")]
-    zero_count_int: Option<u64>,
-    #[prost(double, optional, tag = "7")]
-    zero_count_float: Option<f64>,
-    #[prost(message, repeated, tag = "8")]
-    negative_spans: Vec<Span>,
-    #[prost(double, repeated, tag = "10")]
-    negative_counts: Vec<f64>,
-    #[prost(message, repeated, tag = "11")]
-    positive_spans: Vec<Span>,
-    #[prost(sint64, repeated, tag = "12")]
-    positive_deltas: Vec<i64>,
-    #[prost(double, repeated, tag = "13")]
-    positive_counts: Vec<f64>,
-    #[prost(int32, tag = "14")]
-    reset_hint: i32,
-    #[prost(int64, tag = "15")]
-    time: i64,
-    #[prost(double, repeated, tag = "16")]
-    custom_values: Vec<f64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Span {
-    #[prost(sint32, tag = "1")]
-    offset: i32,
-    #[prost(uint32, tag = "2")]
-    length: u32,
-}
 
 fn series(name: &str, instance: i64) -> Series {
     let label = |name: &str, value: String| Label { name: name.to_owned(), value };
@@ -103,63 +27,6 @@ fn series(name: &str, instance: i64) -> Series {
         label("job", "native".to_owned()),
     ];
     Series { labels, samples: Vec::new(), histograms: Vec::new() }
-}
-
-/// A counter that counts more buckets as it goes, starts again now and then, and changes its resolution once.
-fn counter(instance: i64, minute: i64, time: i64) -> Histogram {
-    let age = (minute + instance * 17) % 97 + 1;
-    let buckets: Vec<i64> = (0..4 + age / 30).map(|at| age * (at + instance + 1) % 1000 + age).collect();
-    let count: i64 = buckets.iter().sum::<i64>() + age;
-    let mut before = 0;
-    let deltas = buckets.iter().map(|bucket| bucket - std::mem::replace(&mut before, *bucket)).collect();
-    Histogram {
-        count_int: Some(count as u64),
-        zero_count_int: Some(age as u64),
-        sum: count as f64 * 0.37,
-        schema: if minute < 130 { 2 } else { 1 },
-        zero_threshold: 0.001,
-        positive_spans: vec![Span { offset: instance as i32 - 2, length: buckets.len() as u32 }],
-        positive_deltas: deltas,
-        time,
-        ..Histogram::default()
-    }
-}
-
-fn gauge(instance: i64, minute: i64, time: i64) -> Histogram {
-    let wave = |at: i64| ((minute * (at + 3) + instance * 7) % 23) as f64 + 0.5;
-    let (positive, negative) = (vec![wave(0), wave(1), wave(2)], vec![wave(4), wave(5)]);
-    let zero = wave(6);
-    Histogram {
-        count_float: Some(positive.iter().chain(&negative).sum::<f64>() + zero),
-        zero_count_float: Some(zero),
-        sum: wave(7) - 11.0,
-        schema: 0,
-        zero_threshold: 0.01,
-        positive_spans: vec![Span { offset: 0, length: 2 }, Span { offset: 2, length: 1 }],
-        positive_counts: positive,
-        negative_spans: vec![Span { offset: 1, length: 2 }],
-        negative_counts: negative,
-        reset_hint: 3,
-        time,
-        ..Histogram::default()
-    }
-}
-
-fn custom(instance: i64, minute: i64, time: i64) -> Histogram {
-    let age = (minute + instance) as f64;
-    let bounds = vec![0.1, 1.0, 5.0, 10.0];
-    let counts: Vec<f64> = (0..=bounds.len()).map(|at| age * (at + 1) as f64).collect();
-    Histogram {
-        count_float: Some(counts.iter().sum()),
-        zero_count_float: Some(0.0),
-        sum: age * 12.25,
-        schema: -53,
-        positive_spans: vec![Span { offset: 0, length: counts.len() as u32 }],
-        positive_counts: counts,
-        custom_values: bounds,
-        time,
-        ..Histogram::default()
-    }
 }
 
 fn request(minute: i64, time: i64) -> Request {
@@ -184,11 +51,6 @@ fn request(minute: i64, time: i64) -> Request {
         });
     }
     Request { series: all }
-}
-
-fn send(address: SocketAddr, request: &Request) {
-    let answer = body::send(address, Protocol::V1.content_type(), &body::compressed(&request.encode_to_vec()));
-    assert_eq!(answer.code / 100, 2, "{}", answer.text());
 }
 
 /// Not among them is what later releases than the one at hand answer otherwise, where the later ones' own test scripts are followed: custom bounds that differ, the
@@ -279,38 +141,6 @@ const QUERIES: &[&str] = &[
     "clamp_max({job=\"native\"}, 3)",
     "vector(1) + on() group_right latency_seconds",
 ];
-
-/// Equal but for rounding in numbers that are written as text.
-fn is_close(ours: &Value, theirs: &Value) -> bool {
-    match (ours, theirs) {
-        (Value::String(left), Value::String(right)) => {
-            let close = |left: f64, right: f64| (left - right).abs() <= 1e-9 * left.abs().max(right.abs());
-            left == right || matches!((left.parse(), right.parse()), (Ok(left), Ok(right)) if close(left, right))
-        }
-        (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_close(left, right))
-        }
-        (Value::Object(left), Value::Object(right)) => {
-            left.len() == right.len()
-                && left.iter().all(|(key, left)| right.get(key).is_some_and(|right| is_close(left, right)))
-        }
-        _ => ours == theirs,
-    }
-}
-
-/// What an answer says, in an order that is its own.
-fn parts(answer: &Answer) -> (Value, Vec<String>) {
-    let json = answer.json();
-    let mut data = json["data"].clone();
-    if let Some(series) = data["result"].as_array_mut() {
-        series.sort_by_key(|series| series["metric"].to_string());
-    }
-    let lists = ["warnings", "infos"].map(|key| json[key].as_array().cloned().unwrap_or_default());
-    let mut remarks: Vec<String> = lists.concat().iter().filter_map(|text| Some(text.as_str()?.to_owned())).collect();
-    remarks.sort();
-    remarks.push(json["error"].as_str().unwrap_or_default().to_owned());
-    (data, remarks)
-}
 
 fn compare(server: &Server, prometheus: &Peer, start: i64, what: &str) {
     let seconds = |minute: i64| ((start + minute * MINUTE) / 1000).to_string();

@@ -1,8 +1,10 @@
 //! What the tests have in common: servers as child processes, HTTP by hand, remote-write bodies.
 
+pub(crate) mod answers;
 pub(crate) mod body;
 pub(crate) mod days;
 pub(crate) mod http;
+pub(crate) mod native;
 pub(crate) mod peer;
 pub(crate) mod server;
 
