@@ -4,6 +4,7 @@ mod api;
 mod blocks;
 mod cardinality;
 mod deletion;
+mod differential;
 mod exemplars;
 mod guide;
 mod harness;
