@@ -11,10 +11,8 @@ mod random;
 
 use std::{env, fs, net::SocketAddr};
 
-use serde_json::Value;
-
 use crate::harness::{
-    answers::{is_close, parts},
+    answers::{first_difference, is_close, parts},
     http,
     native::send,
     now_ms,
@@ -62,6 +60,8 @@ impl Times {
     }
 }
 
+type Parts = (serde_json::Value, Vec<String>);
+
 struct Pair {
     ours: Server,
     theirs: Peer,
@@ -85,13 +85,14 @@ impl Pair {
         [self.ours.address, self.theirs.address]
     }
 
-    /// Both answers where they differ without a known reason.
-    fn difference(&self, query: &str, times: &Times) -> Option<[(Value, Vec<String>); 2]> {
+    fn answers(&self, query: &str, times: &Times) -> [Parts; 2] {
         let path = times.ask(query);
-        let [ours, theirs] = self.addresses().map(|address| parts(&http::get(address, &path)));
-        let (ours, theirs) = (explained::simplify(ours), explained::simplify(theirs));
-        let is_same = is_close(&ours.0, &theirs.0) && ours.1 == theirs.1;
-        (!is_same && !explained::is_known(query, &ours, &theirs)).then_some([ours, theirs])
+        self.addresses().map(|address| explained::simplify(parts(&http::get(address, &path))))
+    }
+
+    fn differs(&self, query: &str, times: &Times) -> bool {
+        let [ours, theirs] = self.answers(query, times);
+        (!is_close(&ours.0, &theirs.0) || ours.1 != theirs.1) && !explained::is_of_order(&ours, &theirs)
     }
 
     fn smallest(&self, expression: &Expression, times: &Times) -> Expression {
@@ -102,7 +103,7 @@ impl Pair {
                 if attempts > ATTEMPTS {
                     return smallest;
                 }
-                if smaller.text().len() < smallest.text().len() && self.difference(&smaller.text(), times).is_some() {
+                if smaller.text().len() < smallest.text().len() && self.differs(&smaller.text(), times) {
                     smallest = smaller;
                     continue 'again;
                 }
@@ -111,13 +112,19 @@ impl Pair {
         }
     }
 
-    fn report(&self, expression: &Expression, times: &Times) -> String {
+    /// What differs, in its smallest form; nothing where the reason is known.
+    fn report(&self, expression: &Expression, times: &Times) -> Option<String> {
+        if !self.differs(&expression.text(), times) {
+            return None;
+        }
         let query = self.smallest(expression, times).text();
-        let answers = self.difference(&query, times).map(|answers| {
-            answers.map(|(data, remarks)| format!("{remarks:?} {data}").chars().take(900).collect::<String>())
-        });
-        let [ours, theirs] = answers.unwrap_or_default();
-        format!("{query}\n  at {times:?}, of {}\n  ours:   {ours}\n  theirs: {theirs}", expression.text())
+        let [ours, theirs] = self.answers(&query, times);
+        if explained::reason(&query, &ours, &theirs).is_some() {
+            return None;
+        }
+        let data = first_difference(&ours.0, &theirs.0).unwrap_or_default();
+        let remarks = format!("ours {:?}\n  theirs {:?}", ours.1, theirs.1);
+        Some(format!("{query}\n  at {times:?}, of {}\n  data{data}\n  {remarks}", expression.text()))
     }
 }
 
@@ -138,9 +145,7 @@ fn compare(features: &[&str], seed: u64, count: u64) {
         let expression = generator.expression();
         let times = Times::random(&mut generator.random, start);
         let query = expression.text();
-        if pair.difference(&query, &times).is_some() {
-            differences.push(pair.report(&expression, &times));
-        }
+        differences.extend(pair.report(&expression, &times));
         let answer = http::get(pair.theirs.address, &times.ask(&query)).json();
         answered += u64::from(answer["data"]["result"].as_array().is_some_and(|result| !result.is_empty()));
     }

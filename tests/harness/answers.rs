@@ -35,3 +35,32 @@ pub(crate) fn parts(answer: &Answer) -> (Value, Vec<String>) {
     remarks.push(json["error"].as_str().unwrap_or_default().to_owned());
     (data, remarks)
 }
+
+/// Where two answers differ first, and what they have there.
+pub(crate) fn first_difference(ours: &Value, theirs: &Value) -> Option<String> {
+    if is_close(ours, theirs) {
+        return None;
+    }
+    let within = |key: &str, left: &Value, right: &Value| Some(format!(".{key}{}", first_difference(left, right)?));
+    let found = match (ours, theirs) {
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            left.iter().zip(right).enumerate().find_map(|(at, (left, right))| within(&at.to_string(), left, right))
+        }
+        (Value::Object(left), Value::Object(right)) if left.keys().eq(right.keys()) => {
+            let found = left.iter().find_map(|(key, value)| within(key, value, &right[key]));
+            found.map(|found| left.get("metric").map_or(found.clone(), |metric| format!(" of {metric}{found}")))
+        }
+        _ => None,
+    };
+    found.or_else(|| Some(format!(": ours {}, theirs {}", short(ours), short(theirs))))
+}
+
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    let kept: String = text.chars().take(300).collect();
+    if kept.len() < text.len() {
+        format!("{kept}... ({} elements)", value.as_array().map_or(0, Vec::len))
+    } else {
+        kept
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::{
     ast::{
-        Aggregate, At, Binary, BinaryOp, Call, Duration, DurationExpr, Expr, ExprKind, MatrixSelector, Modifiers,
+        Aggregate, At, Binary, BinaryOp, Call, Duration, DurationExpr, Expr, ExprKind, MatrixSelector, Modifiers, Span,
         UnaryOp, VectorSelector,
     },
     error::QueryError,
@@ -48,7 +48,10 @@ pub(crate) fn lower(expr: &Expr, settings: &QuerySettings) -> Result<Node, Query
             time: shift(&subquery.modifiers, settings)?,
         }),
     };
-    Ok(Node { kind, span: expr.span })
+    // The reference implementation puts a selection without a place in the text where a subquery stood: remarks on what is done with its result point
+    // at the beginning.
+    let span = if matches!(kind, NodeKind::Subquery(_)) { Span { start: 0, end: 0 } } else { expr.span };
+    Ok(Node { kind, span })
 }
 
 fn lower_binary(binary: &Binary, settings: &QuerySettings) -> Result<plan::Binary, QueryError> {
@@ -64,7 +67,8 @@ fn lower_aggregate(aggregate: &Aggregate, settings: &QuerySettings) -> Result<pl
     }
     Ok(plan::Aggregate {
         op: aggregate.op,
-        operand: lower(&aggregate.operand, settings)?,
+        // Remarks on an aggregation point at its operand with the parentheses around it, those on a function at what is within.
+        operand: Node { span: aggregate.operand.span, ..lower(&aggregate.operand, settings)? },
         parameter: aggregate.parameter.as_ref().map(|parameter| lower(parameter, settings)).transpose()?,
         grouping: GroupBy::new(labels, aggregate.without),
     })

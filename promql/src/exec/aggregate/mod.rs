@@ -103,6 +103,10 @@ impl Operator for Aggregation<'_> {
 
 /// The parameter of topk, bottomk and limitk as a count per step.
 pub(crate) fn counts(parameter: &Scalar) -> Result<Vec<usize>> {
+    // Where nothing is wanted at any step, no count is too small either.
+    if parameter.values().iter().all(|value| *value < 1.0) {
+        return Ok(vec![0; parameter.values().len()]);
+    }
     let count = |value: &f64| {
         if value.is_nan() {
             return Err(QueryError::execution("Parameter value is NaN"));
