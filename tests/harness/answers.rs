@@ -6,17 +6,22 @@ use super::http::Answer;
 
 /// Equal but for rounding in numbers that are written as text.
 pub(crate) fn is_close(ours: &Value, theirs: &Value) -> bool {
+    is_within(ours, theirs, 1e-9)
+}
+
+/// Equal but for numbers, written as text, that differ by no more than a share of them.
+pub(crate) fn is_within(ours: &Value, theirs: &Value, share: f64) -> bool {
     match (ours, theirs) {
         (Value::String(left), Value::String(right)) => {
-            let close = |left: f64, right: f64| (left - right).abs() <= 1e-9 * left.abs().max(right.abs());
+            let close = |left: f64, right: f64| (left - right).abs() <= share * left.abs().max(right.abs());
             left == right || matches!((left.parse(), right.parse()), (Ok(left), Ok(right)) if close(left, right))
         }
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_close(left, right))
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_within(left, right, share))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
-                && left.iter().all(|(key, left)| right.get(key).is_some_and(|right| is_close(left, right)))
+                && left.iter().all(|(key, left)| right.get(key).is_some_and(|right| is_within(left, right, share)))
         }
         _ => ours == theirs,
     }

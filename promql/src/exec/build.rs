@@ -23,9 +23,10 @@ use crate::{
         range::{CounterCheck, HistogramKernel, Kernels, RangeInput, RangeOperator},
         selector::{SelectorOperator, Take},
         set::SetOperation,
+        warned::Warned,
     },
     functions::{
-        Bound, Direction, Function, QueryParameter, absent,
+        Bound, Direction, Function, Kernel, QueryParameter, absent,
         date::DateFunction,
         histogram::{self, Measure, Spans},
         info, label, math,
@@ -283,9 +284,7 @@ fn aggregate<'q>(context: &'q Context<'q>, aggregate: &Aggregate, span: Span, gr
         AggregateOp::Quantile => {
             let quantile = parameter(&aggregate.parameter)?;
             let input = vector(context, &aggregate.operand, grid)?;
-            if input.series_count() > 0 {
-                warn_of_odd_quantiles(context, &quantile, parameter_span);
-            }
+            warn_of_odd_quantiles(context, &quantile, parameter_span);
             Box::new(Aggregation::new(context, input, grouping, steps, |groups| {
                 let floats = Box::new(QuantileCells::new(context, quantile, groups, steps));
                 Box::new(WithHistograms::new(context, AggregateOp::Quantile, aggregate.operand.span, floats, steps))
@@ -458,7 +457,8 @@ fn range_function<'q>(
     let numbers: Vec<Scalar> =
         call.args.iter().filter(|arg| !is_range(arg)).map(|arg| number(context, arg, grid)).collect::<Result<_>>()?;
     let (input, windows) = range(context, argument, grid)?;
-    check_numbers(context, call, function, &numbers, input.series_count())?;
+    check_numbers(function, &numbers)?;
+    let quantiles = numbers.first().filter(|_| function == RangeFunction::Quantile).cloned();
     let extension = match &argument.unmarked().kind {
         NodeKind::RangeSelector(range) => range.selector.extension,
         _ => None,
@@ -471,10 +471,15 @@ fn range_function<'q>(
             HistogramKernel::Extended(function, extension, lookback),
         ),
     };
+    let span = call.args[0].span;
+    let is_odd = |quantiles: &Scalar| quantiles.values().iter().any(|value| quantile::is_odd(*value));
+    let kernel: Box<dyn Kernel + 'q> = match quantiles.filter(is_odd) {
+        Some(quantiles) => Box::new(Warned { context, kernel, quantiles, span }),
+        None => kernel,
+    };
     let check = if function.wants_counter() { CounterCheck::On } else { CounterCheck::Off };
     let kernels =
         Kernels::new(windows, kernel, histograms, context.options.use_start_timestamps && starts::matters_to(function));
-    let span = call.args[0].span;
     let operator = Box::new(RangeOperator::new(context, input, kernels, function.keeps_name(), check, span));
     if function.keeps_name() { Ok(operator) } else { deduplicated(context, operator, grid) }
 }
@@ -487,17 +492,8 @@ fn misused(extension: Extension, function: &str) -> QueryError {
     QueryError::execution(format!("{word} modifier can only be used with: {functions} - not with {function}"))
 }
 
-fn check_numbers(
-    context: &Context<'_>,
-    call: &Call,
-    function: RangeFunction,
-    numbers: &[Scalar],
-    series_count: usize,
-) -> Result<()> {
+fn check_numbers(function: RangeFunction, numbers: &[Scalar]) -> Result<()> {
     match function {
-        RangeFunction::Quantile if series_count > 0 => {
-            warn_of_odd_quantiles(context, &numbers[0], call.args[0].span);
-        }
         RangeFunction::DoubleExponentialSmoothing => {
             for (factor, name, letter) in [(&numbers[0], "smoothing", "sf"), (&numbers[1], "trend", "tf")] {
                 if let Some(value) = factor.values().iter().find(|value| !(**value > 0.0 && **value < 1.0)) {

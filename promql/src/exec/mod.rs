@@ -18,6 +18,7 @@ pub(crate) mod range;
 pub(crate) mod selector;
 pub(crate) mod set;
 pub(crate) mod stored;
+pub(crate) mod warned;
 
 use std::cell::RefCell;
 

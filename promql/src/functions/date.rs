@@ -29,13 +29,11 @@ impl DateFunction {
         })
     }
 
-    /// Of a time in seconds since the epoch; fractions are cut off. NaN where no date can be.
+    /// Of a time in seconds since the epoch; fractions are cut off.
     pub(crate) fn of(self, seconds: f64) -> f64 {
-        if !seconds.is_finite() {
-            return f64::NAN;
-        }
-        let seconds = seconds as i64;
-        let (day, second) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
+        let seconds = whole(seconds);
+        let day = seconds.div_euclid(i128::from(SECONDS_PER_DAY)) as i64;
+        let second = seconds.rem_euclid(i128::from(SECONDS_PER_DAY)) as i64;
         let part = match self {
             Self::Hour => second / 3600,
             Self::Minute => second / 60 % 60,
@@ -53,6 +51,15 @@ impl DateFunction {
         };
         part as f64
     }
+}
+
+/// Whole seconds. What is no number or fits in no 64 bits becomes a date in the year 292,277,026,596, as it does in the reference implementation: there
+/// the smallest of all times stands for it, and times before all that its calendar knows go on at the calendar's end.
+fn whole(seconds: f64) -> i128 {
+    const CALENDAR_START: i128 = -9_223_372_028_715_321_600;
+    let fits = (-(2_f64.powi(63))..2_f64.powi(63)).contains(&seconds);
+    let whole = i128::from(if fits { seconds as i64 } else { i64::MIN });
+    if whole < CALENDAR_START { whole + (1 << 64) } else { whole }
 }
 
 struct Civil {
@@ -111,9 +118,11 @@ mod tests {
     }
 
     #[test]
-    fn huge_times_are_no_dates_but_no_panic_either() {
-        for seconds in [f64::MAX, f64::MIN, f64::NAN, 1e18] {
-            let _year = DateFunction::Year.of(seconds);
+    fn what_is_no_date_has_the_reference_implementations_parts() {
+        for seconds in [f64::MAX, f64::MIN, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e19] {
+            let parts = [DateFunction::Year, DateFunction::Month, DateFunction::DayOfMonth, DateFunction::DayOfWeek];
+            assert_eq!(parts.map(|part| part.of(seconds)), [292_277_026_596.0, 12.0, 4.0, 0.0], "{seconds}");
         }
+        assert_eq!(DateFunction::Year.of(1e17), 3_168_875_820.0);
     }
 }
