@@ -7,7 +7,7 @@ use super::{
 
 const FLOATS: &[&str] =
     &["requests_total", "errors_total", "temperature", "level", "sparse", "duration_seconds_bucket", "target_info"];
-const HISTOGRAMS: &[&str] = &["latency_seconds", "load", "size_bytes", "mixed"];
+pub(super) const HISTOGRAMS: &[&str] = &["latency_seconds", "load", "size_bytes", "mixed"];
 const LABELS: &[&str] = &["instance", "job", "code", "path", "room", "le", "version", "\"label.x\"", "absent_label"];
 const MATCHERS: &[&str] = &[
     "job=\"api\"",

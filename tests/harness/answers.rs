@@ -6,22 +6,24 @@ use super::http::Answer;
 
 /// Equal but for rounding in numbers that are written as text.
 pub(crate) fn is_close(ours: &Value, theirs: &Value) -> bool {
-    is_within(ours, theirs, 1e-9)
+    is_within(ours, theirs, 1e-9, 0.0)
 }
 
-/// Equal but for numbers, written as text, that differ by no more than a share of them.
-pub(crate) fn is_within(ours: &Value, theirs: &Value, share: f64) -> bool {
+/// Equal but for numbers, written as text, that differ by no more than a share of them, or by less than `rest`.
+pub(crate) fn is_within(ours: &Value, theirs: &Value, share: f64, rest: f64) -> bool {
     match (ours, theirs) {
         (Value::String(left), Value::String(right)) => {
-            let close = |left: f64, right: f64| (left - right).abs() <= share * left.abs().max(right.abs());
+            let close = |left: f64, right: f64| (left - right).abs() <= (share * left.abs().max(right.abs())).max(rest);
             left == right || matches!((left.parse(), right.parse()), (Ok(left), Ok(right)) if close(left, right))
         }
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_within(left, right, share))
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_within(left, right, share, rest))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
-                && left.iter().all(|(key, left)| right.get(key).is_some_and(|right| is_within(left, right, share)))
+                && left
+                    .iter()
+                    .all(|(key, left)| right.get(key).is_some_and(|right| is_within(left, right, share, rest)))
         }
         _ => ours == theirs,
     }

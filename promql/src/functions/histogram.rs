@@ -278,11 +278,12 @@ fn quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
     (value, was_forced)
 }
 
-/// Share of the observations between two values.
+/// Share of the observations between two values. Counts that fall are left as they are, as in the reference implementation.
 fn fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
-    if put_in_order(buckets).is_none() {
+    if !reaches_infinity(buckets) {
         return f64::NAN;
     }
+    join_equal_bounds(buckets);
     let total = buckets[buckets.len() - 1].count;
     if total == 0.0 || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
@@ -320,16 +321,10 @@ const SMALL_DELTA: f64 = 1e-12;
 /// Joins buckets of equal bounds and raises counts that fall. `None` without a bucket that reaches to infinity; else whether
 /// a count was raised by more than rounding explains.
 fn put_in_order(buckets: &mut Vec<Bucket>) -> Option<bool> {
-    if buckets.last().is_none_or(|last| last.upper != f64::INFINITY) {
+    if !reaches_infinity(buckets) {
         return None;
     }
-    buckets.dedup_by(|next, kept| {
-        let is_same = next.upper == kept.upper;
-        if is_same {
-            kept.count += next.count;
-        }
-        is_same
-    });
+    join_equal_bounds(buckets);
     let mut was_forced = false;
     let mut before = buckets[0].count;
     for bucket in &mut buckets[1..] {
@@ -343,6 +338,20 @@ fn put_in_order(buckets: &mut Vec<Bucket>) -> Option<bool> {
         }
     }
     Some(was_forced)
+}
+
+fn reaches_infinity(buckets: &[Bucket]) -> bool {
+    buckets.last().is_some_and(|last| last.upper == f64::INFINITY)
+}
+
+fn join_equal_bounds(buckets: &mut Vec<Bucket>) {
+    buckets.dedup_by(|next, kept| {
+        let is_same = next.upper == kept.upper;
+        if is_same {
+            kept.count += next.count;
+        }
+        is_same
+    });
 }
 
 fn almost_equal(left: f64, right: f64) -> bool {
