@@ -1,5 +1,7 @@
 //! absent and absent_over_time: 1 where there is nothing.
 
+use std::collections::HashSet;
+
 use model::{Labels, LabelsBuilder, MatchOp, Matcher};
 
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
     plan::{Node, NodeKind},
 };
 
-/// The labels of the result: those that the argument, if it is a selector, asks for by equality and only once.
+/// The labels of the result: those that the argument, if it is a selector, asks for by equality, unless it asks for the same label again after that.
 pub(crate) fn labels(argument: &Node) -> Labels {
     match &argument.unmarked().kind {
         NodeKind::Selector(selector) => from_matchers(&selector.matchers),
@@ -26,11 +28,10 @@ pub(crate) fn labels(argument: &Node) -> Labels {
 
 fn from_matchers(matchers: &[Matcher]) -> Labels {
     let mut labels = LabelsBuilder::default();
-    for matcher in matchers {
-        let is_alone = matchers.iter().filter(|other| other.name() == matcher.name()).count() == 1;
-        if matcher.op() == MatchOp::Equal && is_alone && matcher.name() != model::METRIC_NAME {
-            labels.set(matcher.name(), matcher.value());
-        }
+    let mut known = HashSet::new();
+    for matcher in matchers.iter().filter(|matcher| matcher.name() != model::METRIC_NAME) {
+        let is_first_equality = matcher.op() == MatchOp::Equal && known.insert(matcher.name());
+        labels.set(matcher.name(), if is_first_equality { matcher.value() } else { "" });
     }
     labels.build()
 }

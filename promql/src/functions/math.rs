@@ -49,13 +49,20 @@ pub(crate) fn round(value: f64, to_nearest: f64) -> f64 {
     (value * inverse + 0.5).floor() / inverse
 }
 
-/// A NaN bound gives NaN, as in the reference implementation.
+/// As in the reference implementation: infinity below wins over NaN, and NaN over numbers.
 pub(crate) fn at_most(value: f64, max: f64) -> f64 {
-    if max.is_nan() || value.is_nan() { f64::NAN } else { value.min(max) }
+    if value == f64::NEG_INFINITY || max == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if max.is_nan() || value.is_nan() {
+        f64::NAN
+    } else {
+        value.min(max)
+    }
 }
 
+/// Infinity above wins over NaN, and NaN over numbers.
 pub(crate) fn at_least(value: f64, min: f64) -> f64 {
-    if min.is_nan() || value.is_nan() { f64::NAN } else { value.max(min) }
+    -at_most(-value, -min)
 }
 
 /// `clamp`: where the bounds are the wrong way round there is no result.
@@ -79,6 +86,13 @@ pub(crate) fn clamp<'q>(min: Scalar, max: Scalar) -> Change<'q> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn infinity_wins_over_what_is_no_number() {
+        assert_eq!(at_least(at_most(3.0, f64::NAN), f64::INFINITY), f64::INFINITY);
+        assert!(at_least(3.0, f64::NAN).is_nan() && at_most(f64::NAN, 3.0).is_nan());
+        assert_eq!((at_least(1.0, 2.0), at_most(1.0, 2.0)), (2.0, 1.0));
+    }
 
     #[test]
     fn rounding_goes_through_the_inverse() {
