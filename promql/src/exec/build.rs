@@ -493,16 +493,14 @@ fn misused(extension: Extension, function: &str) -> QueryError {
 }
 
 fn check_numbers(function: RangeFunction, numbers: &[Scalar]) -> Result<()> {
-    match function {
-        RangeFunction::DoubleExponentialSmoothing => {
-            for (factor, name, letter) in [(&numbers[0], "smoothing", "sf"), (&numbers[1], "trend", "tf")] {
-                if let Some(value) = factor.values().iter().find(|value| !(**value > 0.0 && **value < 1.0)) {
-                    let text = format!("invalid {name} factor. Expected: 0 < {letter} < 1, got: {value:.6}");
-                    return Err(QueryError::execution(text));
-                }
-            }
+    if function != RangeFunction::DoubleExponentialSmoothing {
+        return Ok(());
+    }
+    for (factor, name, letter) in [(&numbers[0], "smoothing", "sf"), (&numbers[1], "trend", "tf")] {
+        if let Some(value) = factor.values().iter().find(|value| !(**value > 0.0 && **value < 1.0)) {
+            let text = format!("invalid {name} factor. Expected: 0 < {letter} < 1, got: {value:.6}");
+            return Err(QueryError::execution(text));
         }
-        _ => {}
     }
     Ok(())
 }
