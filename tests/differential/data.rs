@@ -109,7 +109,7 @@ fn sample(target: &Target, scrape: i64, start: i64) -> Option<Series> {
     let is_stale = phase == 0 && target.offset % 2 == 0;
     let stale = f64::from_bits(STALE);
     let histogram = |of: fn(i64, i64, i64) -> Histogram| {
-        let mut histogram = of(instance, scrape + 1, time);
+        let mut histogram = of(instance, scrape, time);
         if is_stale {
             histogram = Histogram { sum: stale, time, ..Histogram::default() };
             histogram.count_int = Some(0);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::generate::HISTOGRAMS;
 use crate::harness::answers::{is_close, is_within};
 
-type Parts = (Value, Vec<String>);
+pub(super) type Parts = (Value, Vec<String>);
 
 /// Leaves out what says which of several series was met first, as that is up to the order of series; what only says that a series has no name,
 /// and what is said of sorting ranges, as later releases do; and names in remarks on buckets, which 3.5 has or has not by step.
@@ -49,8 +49,8 @@ const OF_FIRST: &[&str] = &[
     "conflicting counter resets during histogram aggregation",
 ];
 
-/// What makes a query fail because of series whose labels meet.
-const OF_LABELS: &[&str] = &[
+/// What makes a query fail, of which only what is met first is said.
+const OF_FAILURES: &[&str] = &[
     "vector cannot contain metrics with the same labelset",
     "found duplicate series for the match group",
     "multiple matches for labels",
@@ -75,8 +75,8 @@ pub(super) fn is_of_order(query: &str, ours: &Parts, theirs: &Parts) -> bool {
         return true;
     }
     // Which of two sides is looked at first is up to the engine.
-    let is_of_labels = |parts: &Parts| OF_LABELS.iter().any(|text| parts.1.iter().any(|remark| remark.contains(text)));
-    if is_of_labels(ours) && is_of_labels(theirs) {
+    let fails = |parts: &Parts| OF_FAILURES.iter().any(|text| parts.1.iter().any(|remark| remark.contains(text)));
+    if fails(ours) && fails(theirs) {
         return true;
     }
     let fails_itself = theirs.1.iter().any(|remark| remark.contains("runtime error"));
@@ -173,7 +173,7 @@ fn without_unknown(value: &Value, other: &Value) -> Value {
     }
 }
 
-/// Whether each histogram of ours is one of theirs with every bucket changed by one factor.
+/// Whether each histogram of ours is one of theirs with every bucket smaller by one factor.
 fn is_scaled(ours: &Value, theirs: &Value) -> bool {
     let histograms = |result: &Value| -> Vec<Value> {
         let series = result.as_array().into_iter().flatten();
@@ -195,7 +195,8 @@ fn is_scaled(ours: &Value, theirs: &Value) -> bool {
             let (ours, theirs) = (counts(ours), counts(theirs));
             let factor = if theirs[0] == 0.0 { 1.0 } else { ours[0] / theirs[0] };
             let is_close = |left: f64, right: f64| (left - right).abs() <= 1e-9 * right.abs();
-            ours.len() == theirs.len()
+            factor <= 1.0 + 1e-9
+                && ours.len() == theirs.len()
                 && ours.iter().zip(&theirs).all(|(ours, theirs)| is_close(*ours, theirs * factor))
         })
 }

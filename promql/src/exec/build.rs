@@ -1,6 +1,6 @@
 //! From the plan to operators.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     annotations::invalid_quantile,
@@ -474,7 +474,7 @@ fn range_function<'q>(
     let span = call.args[0].span;
     let is_odd = |quantiles: &Scalar| quantiles.values().iter().any(|value| quantile::is_odd(*value));
     let kernel: Box<dyn Kernel + 'q> = match quantiles.filter(is_odd) {
-        Some(quantiles) => Box::new(Warned { context, kernel, quantiles, span }),
+        Some(quantiles) => Box::new(Warned { context, kernel, quantiles, span, known: HashSet::new() }),
         None => kernel,
     };
     let check = if function.wants_counter() { CounterCheck::On } else { CounterCheck::Off };
