@@ -159,7 +159,9 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
         data_plane.ingest_listen = Some(server::resolve(INGEST_FLAG, address)?);
     }
     let (orders, mut received) = mpsc::unbounded_channel();
+    let query_log = config.open_query_log()?;
     let shared = shared(command, config, &listeners, summary, orders);
+    shared.queries.log.set_file(query_log);
     let mut servers = Servers::new(shared.clone());
     for listener in listeners {
         servers.start(listener, api::router(&shared));

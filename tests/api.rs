@@ -1,7 +1,7 @@
 //! The HTTP API: texts, codes, numbers, forms, compression, and equality with a real Prometheus.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
 };
 
@@ -75,6 +75,11 @@ const SAME_ANSWERS: &[Request] = &[
     ("GET", "/api/v1/metadata", &[]),
     ("GET", "/api/v1/metadata", &[("limit", "x")]),
     ("GET", "/api/v1/targets", &[]),
+    ("GET", "/api/v1/targets/metadata", &[]),
+    ("GET", "/api/v1/targets/metadata", &[("limit", "x")]),
+    ("GET", "/api/v1/targets/metadata", &[("match_target", "{a")]),
+    ("GET", "/api/v1/targets/metadata", &[("match_target", "{a=\"b\"}"), ("metric", "up"), ("limit", "3")]),
+    ("GET", "/api/v1/scrape_pools", &[]),
     ("GET", "/api/v1/alertmanagers", &[]),
     ("GET", "/api/v1/status/tsdb", &[("limit", "x")]),
     ("GET", "/api/v1/status/tsdb", &[("limit", "0")]),
@@ -186,14 +191,23 @@ fn long_answers_stream_and_compress() {
     let folder = folder();
     let server = Server::start(folder.path(), &[]);
     write_many(&server, 5000);
-    let plain = http::get(server.address, "/api/v1/query?query=many");
+    let path = format!("/api/v1/query?query=many&time={}", now_ms() as f64 / 1000.0);
+    let plain = http::get(server.address, &path);
     assert_eq!(plain.code, 200, "{}", plain.text());
     assert_eq!(plain.json()["data"]["result"].as_array().map(Vec::len), Some(5000));
     assert_eq!(plain.header("transfer-encoding"), Some("chunked"));
-    let headers = [("Accept-Encoding", "gzip")];
-    let zipped = http::request(server.address, "GET", "/api/v1/query?query=many", &headers, b"");
-    assert_eq!(zipped.header("content-encoding"), Some("gzip"));
-    assert!(zipped.body.len() * 5 < plain.body.len(), "{} of {} bytes", zipped.body.len(), plain.body.len());
+    for coding in ["gzip", "zstd"] {
+        let headers = [("Accept-Encoding", coding)];
+        let zipped = http::request(server.address, "GET", &path, &headers, b"");
+        assert_eq!(zipped.header("content-encoding"), Some(coding));
+        assert!(zipped.body.len() * 5 < plain.body.len(), "{} of {} bytes", zipped.body.len(), plain.body.len());
+        if coding == "zstd" {
+            let mut back = Vec::new();
+            let mut decoder = ruzstd::decoding::StreamingDecoder::new(&zipped.body[..]).expect("a frame");
+            decoder.read_to_end(&mut back).expect("a whole frame");
+            assert_eq!(back, plain.body);
+        }
+    }
 }
 
 /// Goal: a query that runs away is stopped by name, by each of its limits, and the server goes on.

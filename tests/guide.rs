@@ -73,3 +73,8 @@ fn from_prometheus_and_back() {
 fn tuning() {
     follow("tuning.md");
 }
+
+#[test]
+fn heavy_queries() {
+    follow("queries.md");
+}

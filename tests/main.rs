@@ -16,6 +16,7 @@ mod out_of_order;
 mod peers;
 mod resharding;
 mod restart;
+mod running_queries;
 mod service_manager;
 mod start;
 mod start_timestamps;

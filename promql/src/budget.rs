@@ -25,13 +25,44 @@ pub enum BudgetError {
     Canceled,
 }
 
-/// Stops a running query from another thread.
+/// A query as others see it: what it uses, and a way to cancel it, from any thread.
 #[derive(Clone, Debug, Default)]
-pub struct CancelHandle(Arc<AtomicBool>);
+pub struct QueryMonitor(Arc<Usage>);
 
-impl CancelHandle {
+#[derive(Debug, Default)]
+struct Usage {
+    canceled: AtomicBool,
+    samples: AtomicUsize,
+    samples_peak: AtomicUsize,
+    samples_read: AtomicUsize,
+    bytes: AtomicUsize,
+    bytes_peak: AtomicUsize,
+}
+
+impl QueryMonitor {
+    /// Stops the query at its next look at its budget.
     pub fn cancel(&self) {
-        self.0.store(true, Relaxed);
+        self.0.canceled.store(true, Relaxed);
+    }
+
+    /// Most samples that were held at one time.
+    pub fn samples_peak(&self) -> usize {
+        self.0.samples_peak.load(Relaxed)
+    }
+
+    /// All samples that came from the source so far.
+    pub fn samples_read(&self) -> usize {
+        self.0.samples_read.load(Relaxed)
+    }
+
+    /// Bytes that are held now.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.load(Relaxed)
+    }
+
+    /// Most bytes that were held at one time.
+    pub fn bytes_peak(&self) -> usize {
+        self.0.bytes_peak.load(Relaxed)
     }
 }
 
@@ -55,35 +86,21 @@ pub struct QueryBudget {
 #[derive(Debug)]
 struct Account {
     limits: Limits,
-    canceled: CancelHandle,
-    samples: AtomicUsize,
-    samples_peak: AtomicUsize,
-    samples_read: AtomicUsize,
-    bytes: AtomicUsize,
-    bytes_peak: AtomicUsize,
+    usage: Arc<Usage>,
 }
 
 impl QueryBudget {
     pub fn new(limits: Limits) -> Self {
-        Self::with_cancel(limits, CancelHandle::default())
+        Self::monitored(limits, &QueryMonitor::default())
     }
 
-    pub fn with_cancel(limits: Limits, canceled: CancelHandle) -> Self {
-        let account = Account {
-            limits,
-            canceled,
-            samples: AtomicUsize::new(0),
-            samples_peak: AtomicUsize::new(0),
-            samples_read: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            bytes_peak: AtomicUsize::new(0),
-        };
-        Self { account: Arc::new(account) }
+    pub fn monitored(limits: Limits, monitor: &QueryMonitor) -> Self {
+        Self { account: Arc::new(Account { limits, usage: Arc::clone(&monitor.0) }) }
     }
 
     /// Refuses when the time is over or somebody canceled. Called per tile and per batch, never per sample.
     pub fn check(&self) -> Result<(), BudgetError> {
-        if self.account.canceled.0.load(Relaxed) {
+        if self.account.usage.canceled.load(Relaxed) {
             return Err(BudgetError::Canceled);
         }
         match self.account.limits.deadline {
@@ -92,23 +109,8 @@ impl QueryBudget {
         }
     }
 
-    /// Most samples that were held at one time.
-    pub fn samples_peak(&self) -> usize {
-        self.account.samples_peak.load(Relaxed)
-    }
-
-    /// All samples that came from the source.
-    pub fn samples_read(&self) -> usize {
-        self.account.samples_read.load(Relaxed)
-    }
-
-    /// Most bytes that were held at one time.
-    pub fn bytes_peak(&self) -> usize {
-        self.account.bytes_peak.load(Relaxed)
-    }
-
     pub(crate) fn count_read(&self, samples: usize) {
-        self.account.samples_read.fetch_add(samples, Relaxed);
+        self.account.usage.samples_read.fetch_add(samples, Relaxed);
     }
 
     /// An empty reservation; what it takes is given back when it is dropped.
@@ -119,15 +121,15 @@ impl QueryBudget {
 
 impl Account {
     fn take(&self, samples: usize, bytes: usize) -> Result<(), BudgetError> {
-        let samples_now = self.samples.fetch_add(samples, Relaxed) + samples;
-        let bytes_now = self.bytes.fetch_add(bytes, Relaxed) + bytes;
+        let samples_now = self.usage.samples.fetch_add(samples, Relaxed) + samples;
+        let bytes_now = self.usage.bytes.fetch_add(bytes, Relaxed) + bytes;
         let refusal = if samples_now > self.limits.max_samples {
             BudgetError::TooManySamples
         } else if bytes_now > self.limits.memory_bytes_max {
             BudgetError::TooMuchMemory { limit: self.limits.memory_bytes_max }
         } else {
-            self.samples_peak.fetch_max(samples_now, Relaxed);
-            self.bytes_peak.fetch_max(bytes_now, Relaxed);
+            self.usage.samples_peak.fetch_max(samples_now, Relaxed);
+            self.usage.bytes_peak.fetch_max(bytes_now, Relaxed);
             return Ok(());
         };
         self.give_back(samples, bytes);
@@ -135,8 +137,8 @@ impl Account {
     }
 
     fn give_back(&self, samples: usize, bytes: usize) {
-        self.samples.fetch_sub(samples, Relaxed);
-        self.bytes.fetch_sub(bytes, Relaxed);
+        self.usage.samples.fetch_sub(samples, Relaxed);
+        self.usage.bytes.fetch_sub(bytes, Relaxed);
     }
 }
 
@@ -176,30 +178,30 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
 
-    fn budget(max_samples: usize, memory_bytes_max: usize) -> QueryBudget {
-        QueryBudget::new(Limits { max_samples, memory_bytes_max, deadline: None })
-    }
-
     #[test]
     fn a_refused_reservation_changes_nothing() {
-        let budget = budget(10, 100);
+        let monitor = QueryMonitor::default();
+        let limits = Limits { max_samples: 10, memory_bytes_max: 100, deadline: None };
+        let budget = QueryBudget::monitored(limits, &monitor);
         let mut held = budget.reservation();
         held.grow(6, 50).expect("within both limits");
         assert_eq!(held.grow(5, 0), Err(BudgetError::TooManySamples));
         assert_eq!(held.grow(0, 51), Err(BudgetError::TooMuchMemory { limit: 100 }));
         held.set(10, 100).expect("exactly the limits");
+        assert_eq!(monitor.bytes(), 100);
         drop(held);
+        assert_eq!(monitor.bytes(), 0);
         budget.reservation().grow(10, 100).expect("everything was given back");
-        assert_eq!((budget.samples_peak(), budget.bytes_peak()), (10, 100));
+        assert_eq!((monitor.samples_peak(), monitor.bytes_peak()), (10, 100));
     }
 
     #[test]
     fn time_and_cancel_are_named() {
-        let cancel = CancelHandle::default();
+        let monitor = QueryMonitor::default();
         let limits = Limits { max_samples: 1, memory_bytes_max: 1, deadline: Some(Instant::now()) };
-        let budget = QueryBudget::with_cancel(limits, cancel.clone());
+        let budget = QueryBudget::monitored(limits, &monitor);
         assert_eq!(budget.check(), Err(BudgetError::TimedOut));
-        cancel.cancel();
+        monitor.cancel();
         assert_eq!(budget.check(), Err(BudgetError::Canceled));
     }
 }

@@ -7,7 +7,7 @@ use model::Labels;
 use crate::{
     annotations::Annotations,
     ast::{Expr, ValueType},
-    budget::{CancelHandle, Limits, QueryBudget, Reservation},
+    budget::{Limits, QueryBudget, QueryMonitor, Reservation},
     error::{QueryError, SAME_LABELSET},
     exec::{
         Context, Result,
@@ -68,7 +68,8 @@ impl Default for Options {
 pub struct Control {
     /// Monotonic time at which the query is stopped.
     pub deadline: Option<Instant>,
-    pub cancel: CancelHandle,
+    /// Whoever holds its twin sees what the query uses and can cancel it.
+    pub monitor: QueryMonitor,
     /// Instead of the engine's.
     pub lookback_ms: Option<i64>,
 }
@@ -81,6 +82,10 @@ pub struct Query {
 }
 
 impl Query {
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     pub fn expr(&self) -> &Expr {
         &self.expr
     }
@@ -128,8 +133,8 @@ impl Engine {
     pub fn instant(&self, source: &dyn Source, query: &Query, time: i64, control: &Control) -> Result<QueryOutput> {
         let grid = Grid::instant(time);
         let options = self.options_for(control);
-        self.run(source, query, &options, (time, time, 0), control, |context, node| {
-            instant_value(context, node, grid, time)
+        self.run(source, query, &options, (time, time, 0), control, |context, node, held| {
+            instant_value(context, node, grid, time, held)
         })
     }
 
@@ -152,7 +157,9 @@ impl Engine {
         }
         let grid = Grid::range(start, end, step);
         let options = self.options_for(control);
-        self.run(source, query, &options, (start, end, step), control, |context, node| range_value(context, node, grid))
+        self.run(source, query, &options, (start, end, step), control, |context, node, held| {
+            range_value(context, node, grid, held)
+        })
     }
 
     fn options_for(&self, control: &Control) -> Options {
@@ -167,14 +174,14 @@ impl Engine {
         options: &Options,
         (start, end, step): (i64, i64, i64),
         control: &Control,
-        evaluate: impl for<'q> FnOnce(&'q Context<'q>, &Node) -> Result<Value>,
+        evaluate: impl for<'q> FnOnce(&'q Context<'q>, &Node, &mut Reservation) -> Result<Value>,
     ) -> Result<QueryOutput> {
         let limits = Limits {
             max_samples: options.max_samples,
             memory_bytes_max: options.memory_bytes_max,
             deadline: control.deadline,
         };
-        let budget = QueryBudget::with_cancel(limits, control.cancel.clone());
+        let budget = QueryBudget::monitored(limits, &control.monitor);
         budget.check()?;
         let settings = QuerySettings {
             start,
@@ -186,14 +193,15 @@ impl Engine {
         let node = plan(&query.expr, &settings, options.lookback_ms)?;
         let (annotations, stored) = (RefCell::new(Annotations::default()), RefCell::default());
         let context = Context { source, budget: &budget, options, settings, annotations, stored };
-        let value = evaluate(&context, &node)?;
+        let mut held = budget.reservation();
+        let value = evaluate(&context, &node, &mut held)?;
         let annotations = context.annotations.borrow().finish(&query.text);
         let statistics = Statistics {
-            samples_read: budget.samples_read(),
-            samples_peak: budget.samples_peak(),
-            bytes_peak: budget.bytes_peak(),
+            samples_read: control.monitor.samples_read(),
+            samples_peak: control.monitor.samples_peak(),
+            bytes_peak: control.monitor.bytes_peak(),
         };
-        Ok(QueryOutput { value, annotations, statistics })
+        Ok(QueryOutput { value, annotations, statistics, held })
     }
 }
 
@@ -206,7 +214,13 @@ fn plan(expr: &Expr, settings: &QuerySettings, lookback: i64) -> Result<Node> {
     Ok(node)
 }
 
-fn instant_value<'q>(context: &'q Context<'q>, node: &Node, grid: Grid, time: i64) -> Result<Value> {
+fn instant_value<'q>(
+    context: &'q Context<'q>,
+    node: &Node,
+    grid: Grid,
+    time: i64,
+    held: &mut Reservation,
+) -> Result<Value> {
     match node.value_type() {
         ValueType::Scalar => Ok(Value::Scalar { time, value: build::number(context, node, grid)?.at(0) }),
         ValueType::String => match &node.unmarked().kind {
@@ -214,7 +228,7 @@ fn instant_value<'q>(context: &'q Context<'q>, node: &Node, grid: Grid, time: i6
             _ => unreachable!("only literals are strings"),
         },
         ValueType::Vector => {
-            let Collected { rows, series } = collect(context, node, grid, &mut context.budget.reservation())?;
+            let Collected { rows, series } = collect(context, node, grid, held)?;
             let sample = |(row, labels): (usize, Labels)| {
                 let value = match rows.row(row).cell(0)? {
                     Cell::Float(value) => SampleValue::Float(value),
@@ -224,11 +238,11 @@ fn instant_value<'q>(context: &'q Context<'q>, node: &Node, grid: Grid, time: i6
             };
             Ok(Value::Vector { time, samples: series.into_iter().filter_map(sample).collect() })
         }
-        ValueType::Matrix => Ok(Value::Matrix(sorted(raw_samples(context, node, grid)?))),
+        ValueType::Matrix => Ok(Value::Matrix(sorted(raw_samples(context, node, grid, held)?))),
     }
 }
 
-fn range_value<'q>(context: &'q Context<'q>, node: &Node, grid: Grid) -> Result<Value> {
+fn range_value<'q>(context: &'q Context<'q>, node: &Node, grid: Grid, held: &mut Reservation) -> Result<Value> {
     if node.value_type() == ValueType::Scalar {
         let scalar = build::number(context, node, grid)?;
         let values = (0..grid.count).map(|step| scalar.at(step)).collect();
@@ -239,8 +253,7 @@ fn range_value<'q>(context: &'q Context<'q>, node: &Node, grid: Grid) -> Result<
             histograms: Vec::new(),
         }]));
     }
-    let mut held = context.budget.reservation();
-    let Collected { rows, series } = collect(context, node, grid, &mut held)?;
+    let Collected { rows, series } = collect(context, node, grid, held)?;
     let times: Vec<i64> = grid.times().collect();
     Ok(Value::Matrix(sorted(series.into_iter().map(|(row, labels)| points(&rows, row, labels, &times)).collect())))
 }
@@ -321,9 +334,13 @@ fn join_equal(context: &Context<'_>, rows: &mut Batch, labels: Vec<Labels>) -> R
 }
 
 /// The samples of a range vector at one time.
-fn raw_samples<'q>(context: &'q Context<'q>, node: &Node, grid: Grid) -> Result<Vec<MatrixSeries>> {
+fn raw_samples<'q>(
+    context: &'q Context<'q>,
+    node: &Node,
+    grid: Grid,
+    held: &mut Reservation,
+) -> Result<Vec<MatrixSeries>> {
     let (mut input, windows) = build::range(context, node, grid)?;
-    let mut held = context.budget.reservation();
     let mut found: Vec<(u32, MatrixSeries)> = Vec::new();
     while input.advance()? {
         let (series, samples) = input.current();

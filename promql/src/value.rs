@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use model::Labels;
 
-use crate::{annotations::Annotation, histogram::FloatHistogram, source::HistogramPoint};
+use crate::{annotations::Annotation, budget::Reservation, histogram::FloatHistogram, source::HistogramPoint};
 
 /// The answer to a query, with what the engine wants to say about it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct QueryOutput {
     pub value: Value,
     /// Warnings and infos, each text once.
     pub annotations: Vec<Annotation>,
     pub statistics: Statistics,
+    /// What the value takes of the query's budget, given back with it.
+    pub held: Reservation,
 }
 
 /// What the query used.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use model::Labels;
 use promql::{
-    budget::{BudgetError, CancelHandle},
+    budget::{BudgetError, QueryMonitor},
     engine::{Control, Engine, Options, TimeRange},
     error::QueryError,
     parser::ParseOptions,
@@ -64,8 +64,8 @@ fn an_aggregation_holds_little_however_many_series_it_reads() {
 fn time_and_cancel_stop_a_query() {
     let late = Control { deadline: Some(Instant::now()), ..Control::default() };
     assert_eq!(refusal(Options::default(), &late, "m_total"), BudgetError::TimedOut);
-    let canceled = Control { cancel: CancelHandle::default(), ..Control::default() };
-    canceled.cancel.cancel();
+    let canceled = Control { monitor: QueryMonitor::default(), ..Control::default() };
+    canceled.monitor.cancel();
     assert_eq!(refusal(Options::default(), &canceled, "m_total"), BudgetError::Canceled);
 }
 

@@ -6,6 +6,7 @@ mod cors;
 mod error;
 pub(crate) mod lifecycle;
 mod metrics_page;
+mod origin;
 mod params;
 pub(crate) mod server;
 mod stream;
@@ -89,9 +90,12 @@ impl Inner {
 
     /// Reads the configuration again; on any error everything stays as it is.
     pub(crate) fn reload(&self) -> Result<(), ConfigFileError> {
-        let result = file::read(&self.flags.config_file, self.config_file_named).map(Option::unwrap_or_default);
+        let config = file::read(&self.flags.config_file, self.config_file_named).map(Option::unwrap_or_default);
+        let result = config.and_then(|config| config.open_query_log().map(|log| (config, log)));
         self.metrics.config_loaded(result.as_ref().map(|_| crate::calendar::now_ms()).map_err(|_| ()));
-        let config = result.inspect_err(|error| tracing::error!(%error, "reload of the configuration failed"))?;
+        let (config, query_log) =
+            result.inspect_err(|error| tracing::error!(%error, "reload of the configuration failed"))?;
+        self.queries.log.set_file(query_log);
         crate::app::warn_of_sections(&self.flags.config_file, &config);
         if let Some(storage) = self.storage.get() {
             let shared = storage.handle().shared();

@@ -8,7 +8,12 @@ use std::{
 };
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -19,7 +24,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::Shared;
+use super::{Shared, origin::Client};
 
 /// A pause after an accept that failed for want of descriptors or memory, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -108,7 +113,13 @@ async fn serve_connection(
     let _open = shared.metrics.connections.enter();
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(shared.flags.read_timeout.get());
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let client = stream.peer_addr().ok().map(|address| Client(address.ip()));
+    let router = TowerToHyperService::new(router);
+    let with_client = service_fn(move |mut request: Request<Incoming>| {
+        client.map(|client| request.extensions_mut().insert(client));
+        router.call(request)
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), with_client);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -43,6 +43,8 @@ pub(crate) struct FileConfig {
     pub(crate) retention: RetentionSettings,
     /// `storage.exemplars.max_exemplars`; 0 keeps none.
     pub(crate) exemplars_max: u64,
+    /// `global.query_log_file`; seen from the configuration's folder.
+    pub(crate) query_log_file: Option<PathBuf>,
     /// Sections and keys that are there and have no effect in this release.
     pub(crate) without_effect: Vec<&'static str>,
 }
@@ -55,6 +57,7 @@ impl Default for FileConfig {
             out_of_order_window: None,
             retention: RetentionSettings::default(),
             exemplars_max: EXEMPLARS_MAX,
+            query_log_file: None,
             without_effect: Vec::new(),
         }
     }
@@ -66,6 +69,8 @@ pub(crate) enum ConfigFileError {
     Read { path: PathBuf, source: io::Error },
     #[error("{path} (--config.file) has {bytes} bytes, more than {FILE_BYTES_MAX}: is it a configuration file?")]
     TooLarge { path: PathBuf, bytes: u64 },
+    #[error("open {path} (global.query_log_file): {source}")]
+    QueryLog { path: PathBuf, source: io::Error },
     #[error("{path}:{line}:{column}: {what}")]
     Invalid { path: PathBuf, line: u64, column: u64, what: String },
 }
@@ -86,7 +91,8 @@ pub(crate) fn read(path: &Path, named: bool) -> Result<Option<FileConfig>, Confi
 
 fn parse(path: &Path, text: &str) -> Result<FileConfig, ConfigFileError> {
     let document: Option<Document> = serde_saphyr::from_str(text).map_err(|error| located(path, &error))?;
-    Ok(document.unwrap_or_default().into_config())
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    Ok(document.unwrap_or_default().into_config(folder))
 }
 
 fn located(path: &Path, error: &serde_saphyr::Error) -> ConfigFileError {
@@ -137,12 +143,12 @@ struct Document {
 struct Global {
     evaluation_interval: Option<DurationText>,
     external_labels: Option<LabelPairs>,
+    query_log_file: Option<String>,
     // What follows concerns scraping and rules: read for its form where it has a simple one, without effect so far.
     scrape_interval: Option<DurationText>,
     scrape_timeout: Option<DurationText>,
     rule_query_offset: Option<DurationText>,
     scrape_protocols: Unread,
-    query_log_file: Unread,
     scrape_failure_log_file: Unread,
     body_size_limit: Unread,
     sample_limit: Unread,
@@ -190,7 +196,7 @@ struct RetentionSection {
 }
 
 impl Document {
-    fn into_config(self) -> FileConfig {
+    fn into_config(self, folder: &Path) -> FileConfig {
         let without_effect = self.without_effect();
         let global = self.global.unwrap_or_default();
         let Storage { tsdb, exemplars } = self.storage.unwrap_or_default();
@@ -208,6 +214,7 @@ impl Document {
             },
             // As in Prometheus, none is kept where the number is not positive.
             exemplars_max: exemplars_max.map_or(EXEMPLARS_MAX, |max| u64::try_from(max).unwrap_or(0)),
+            query_log_file: global.query_log_file.filter(|file| !file.is_empty()).map(|file| folder.join(file)),
             without_effect,
         }
     }
@@ -221,7 +228,6 @@ impl Document {
                 "storage.tsdb.stale_series_compaction_threshold",
                 tsdb.is_some_and(|tsdb| tsdb.stale_series_compaction_threshold.present),
             ),
-            ("global.query_log_file", self.global.as_ref().is_some_and(|global| global.query_log_file.present)),
             ("runtime", self.runtime.present),
             ("rule_files", self.rule_files.present),
             ("scrape_config_files", self.scrape_config_files.present),
@@ -242,6 +248,15 @@ impl FileConfig {
         self.out_of_order_window.map_or(0, |window| i64::try_from(window.ms()).unwrap_or(i64::MAX))
     }
 
+    /// The file that gets a line for each query, opened for writing at its end; created if it is not there.
+    pub(crate) fn open_query_log(&self) -> Result<Option<fs::File>, ConfigFileError> {
+        let open = |path: &PathBuf| {
+            let opened = fs::OpenOptions::new().append(true).create(true).open(path);
+            opened.map_err(|source| ConfigFileError::QueryLog { path: path.clone(), source })
+        };
+        self.query_log_file.as_ref().map(open).transpose()
+    }
+
     /// What is in effect, as YAML, for `/api/v1/status/config`. Holds no secret, since nothing that is in effect has one.
     pub(crate) fn to_yaml(&self) -> String {
         let mut out = format!("global:\n  evaluation_interval: {}\n", self.evaluation_interval);
@@ -251,6 +266,9 @@ impl FileConfig {
                 // A JSON string is a YAML string.
                 writeln!(out, "    {}: {}", label.name, quoted(label.value)).expect("writing to memory");
             }
+        }
+        if let Some(file) = &self.query_log_file {
+            writeln!(out, "  query_log_file: {}", quoted(&file.to_string_lossy())).expect("writing to memory");
         }
         writeln!(out, "storage:\n  exemplars:\n    max_exemplars: {}", self.exemplars_max).expect("writing to memory");
         let mut tsdb = String::new();

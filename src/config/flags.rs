@@ -4,7 +4,7 @@
 //! whose feature is not here (taken, and named in one warning), and the rest (refused, with the nearest known name). Kingpin's
 //! way of writing switches is accepted too: `--name` and `--no-name`.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use promql::parser::ParseOptions;
@@ -208,6 +208,10 @@ pub(crate) struct ServeFlags {
     #[arg(long = "query.max-memory", value_name = "SIZE", default_value = "1GB")]
     pub(crate) query_memory_max: Size,
 
+    /// Queries that take this long, waiting and answering included, get a line in the log; 0s: none does
+    #[arg(long = "query.slow-threshold", value_name = "DURATION", default_value = "10s")]
+    pub(crate) query_slow_threshold: PromDuration,
+
     /// Features of Prometheus to switch on, separated by commas; repeatable
     #[arg(
         long = "enable-feature",
@@ -281,6 +285,10 @@ impl ServeFlags {
     /// What the flags say of it.
     pub(crate) fn retention(&self) -> RetentionSettings {
         RetentionSettings { time: self.retention_time, size: Some(self.retention_size), percentage: None }
+    }
+
+    pub(crate) fn slow_query_threshold(&self) -> Option<Duration> {
+        Some(self.query_slow_threshold.get()).filter(|threshold| !threshold.is_zero())
     }
 
     pub(crate) fn query_memory_bytes_max(&self) -> usize {

@@ -4,7 +4,9 @@
 //! worker of the runtime must never be held by it. Its deadline counts from its arrival. A client that hangs up cancels it.
 
 pub(crate) mod cardinality;
+pub(crate) mod log;
 mod merged;
+pub(crate) mod running;
 pub(crate) mod source;
 pub(crate) mod storage;
 
@@ -15,7 +17,7 @@ use std::{
 };
 
 use promql::{
-    budget::{BudgetError, CancelHandle},
+    budget::{BudgetError, QueryMonitor},
     engine::{self, Control, Engine, Options, TimeRange},
     error::QueryError,
     value::QueryOutput,
@@ -26,6 +28,9 @@ use crate::{
     config::{file::FileConfig, flags::ServeFlags},
     telemetry::metrics::Metrics,
 };
+use log::QueryLog;
+use running::{Listed, Origin, RunningQueries, RunningQuery, Stage};
+use source::StorageSource;
 use storage::Storage;
 
 /// A checked query and what it was asked with.
@@ -38,6 +43,7 @@ pub(crate) struct Query {
     pub(crate) timeout: Option<Duration>,
     /// What parsing took.
     pub(crate) preparation: Duration,
+    pub(crate) origin: Origin,
 }
 
 /// When a query is evaluated.
@@ -54,6 +60,7 @@ pub(crate) struct Finished {
     pub(crate) timings: Timings,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Timings {
     pub(crate) preparation: Duration,
     pub(crate) queue: Duration,
@@ -71,7 +78,7 @@ pub(crate) enum QueryFailure {
 }
 
 /// Cancels the query when it goes.
-pub(crate) struct Running(CancelHandle);
+pub(crate) struct Running(QueryMonitor);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -85,6 +92,8 @@ pub(crate) struct QueryService {
     timeout: Duration,
     options: Options,
     metrics: Arc<Metrics>,
+    pub(crate) running: Arc<RunningQueries>,
+    pub(crate) log: Arc<QueryLog>,
 }
 
 impl QueryService {
@@ -104,6 +113,8 @@ impl QueryService {
             timeout: flags.query_timeout.get(),
             options,
             metrics,
+            running: Arc::default(),
+            log: Arc::new(QueryLog::new(flags.slow_query_threshold())),
         }
     }
 
@@ -123,54 +134,65 @@ impl QueryService {
         finish: impl FnOnce(Result<Finished, QueryFailure>) + Send + 'static,
     ) -> Result<Running, QueryFailure> {
         let counted = self.metrics.clone().count_query();
-        let arrival = Instant::now();
-        let deadline = arrival + query.timeout.map_or(self.timeout, |timeout| timeout.min(self.timeout));
+        let listed = self.running.enlist(query.parsed.text(), query.steps, query.origin.clone());
+        let monitor = listed.monitor.clone();
+        let deadline = listed.arrival() + query.timeout.map_or(self.timeout, |timeout| timeout.min(self.timeout));
         let place = tokio::time::timeout_at(deadline.into(), self.places.clone().acquire_owned()).await;
-        let place = place.map_err(|_| {
-            self.metrics.queries_timed_out.add(1);
-            QueryFailure::QueuedTooLong
-        })?;
-        let queue = arrival.elapsed();
-        self.metrics.query_durations.queue_time.observe(queue);
-        let cancel = CancelHandle::default();
-        let control = Control { deadline: Some(deadline), cancel: cancel.clone(), lookback_ms: query.lookback_ms };
-        let metrics = self.metrics.clone();
+        let (log, metrics) = (self.log.clone(), self.metrics.clone());
+        let timings = Timings { preparation: query.preparation, queue: listed.age(), evaluation: Duration::ZERO };
+        let Ok(place) = place else {
+            metrics.queries_timed_out.add(1);
+            ended(&log, &metrics, &listed, &timings, Some(&QueryFailure::QueuedTooLong.to_string()));
+            return Err(QueryFailure::QueuedTooLong);
+        };
+        metrics.query_durations.queue_time.observe(timings.queue);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
-            let evaluate = || {
-                let source = storage.source(runtime);
-                match query.steps {
-                    Steps::Instant(time) => engine.instant(&source, &query.parsed, time, &control),
-                    Steps::Range(range) => engine.range(&source, &query.parsed, range, &control),
-                }
-            };
-            let start = Instant::now();
-            // Evaluation changes nothing but its own memory, so a panic in it harms nobody else.
-            let result = panic::catch_unwind(AssertUnwindSafe(evaluate));
-            let timings = Timings { preparation: query.preparation, queue, evaluation: start.elapsed() };
-            finish(conclude(result.map_err(|_| QueryFailure::Panicked), timings, &metrics));
-            drop((place, counted));
+            let (result, timings) = evaluate(&engine, storage.source(runtime), &query, deadline, &listed, timings);
+            metrics.query_durations.inner_eval.observe(timings.evaluation);
+            let error = result.as_ref().err().map(ToString::to_string);
+            result.as_ref().err().inspect(|failure| count_failure(failure, &metrics));
+            listed.enter(Stage::Answering);
+            finish(result.map(|output| Finished { output, timings }));
+            ended(&log, &metrics, &listed, &timings, error.as_deref());
+            drop((place, counted, listed));
         });
-        Ok(Running(cancel))
+        Ok(Running(monitor))
     }
 }
 
-fn conclude(
-    result: Result<Result<QueryOutput, QueryError>, QueryFailure>,
+fn evaluate(
+    engine: &Engine,
+    source: StorageSource,
+    query: &Query,
+    deadline: Instant,
+    listed: &Listed,
     timings: Timings,
-    metrics: &Metrics,
-) -> Result<Finished, QueryFailure> {
-    metrics.query_durations.inner_eval.observe(timings.evaluation);
-    match result? {
-        Ok(output) => Ok(Finished { output, timings }),
-        Err(error) => {
-            match &error {
-                QueryError::Budget(BudgetError::TimedOut) => metrics.queries_timed_out.add(1),
-                QueryError::Budget(BudgetError::Canceled) => metrics.queries_canceled.add(1),
-                QueryError::Budget(_) => metrics.queries_refused_for_memory.add(1),
-                QueryError::Parse(_) | QueryError::BadQuery(_) | QueryError::Execution(_) | QueryError::Storage(_) => {}
-            }
-            Err(error.into())
-        }
+) -> (Result<QueryOutput, QueryFailure>, Timings) {
+    listed.enter(Stage::Evaluating);
+    let control = Control { deadline: Some(deadline), monitor: listed.monitor.clone(), lookback_ms: query.lookback_ms };
+    let evaluate = || match query.steps {
+        Steps::Instant(time) => engine.instant(&source, &query.parsed, time, &control),
+        Steps::Range(range) => engine.range(&source, &query.parsed, range, &control),
+    };
+    let start = Instant::now();
+    // Evaluation changes nothing but its own memory, so a panic in it harms nobody else.
+    let result = panic::catch_unwind(AssertUnwindSafe(evaluate));
+    let timings = Timings { evaluation: start.elapsed(), ..timings };
+    (result.map_err(|_| QueryFailure::Panicked).and_then(|result| result.map_err(QueryFailure::from)), timings)
+}
+
+fn count_failure(failure: &QueryFailure, metrics: &Metrics) {
+    match failure {
+        QueryFailure::Engine(QueryError::Budget(BudgetError::TimedOut)) => metrics.queries_timed_out.add(1),
+        QueryFailure::Engine(QueryError::Budget(BudgetError::Canceled)) => metrics.queries_canceled.add(1),
+        QueryFailure::Engine(QueryError::Budget(_)) => metrics.queries_refused_for_memory.add(1),
+        QueryFailure::Engine(_) | QueryFailure::QueuedTooLong | QueryFailure::Panicked => {}
+    }
+}
+
+fn ended(log: &QueryLog, metrics: &Metrics, query: &RunningQuery, timings: &Timings, error: Option<&str>) {
+    if log.ended(query, timings, error) {
+        metrics.queries_slow.add(1);
     }
 }

@@ -111,6 +111,7 @@ pub(crate) struct Metrics {
     pub(crate) queries_refused_for_memory: Counter,
     pub(crate) queries_timed_out: Counter,
     pub(crate) queries_canceled: Counter,
+    pub(crate) queries_slow: Counter,
     reload_successful: AtomicBool,
     reload_success_time_ms: AtomicI64,
 }
@@ -194,6 +195,8 @@ impl Metrics {
         page.sample(name, &[("cause", "memory")], self.queries_refused_for_memory.get());
         page.sample(name, &[("cause", "timeout")], self.queries_timed_out.get());
         page.sample(name, &[("cause", "canceled")], self.queries_canceled.get());
+        let help = "Queries that took --query.slow-threshold or longer; each has a line in the log.";
+        page.single("millrace_queries_slow_total", Kind::Counter, help, self.queries_slow.get());
     }
 }
 

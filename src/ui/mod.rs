@@ -19,9 +19,10 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;mar
                      th,td{border-color:#3a424b}a{color:#7ab7ff}}";
 
 /// Where the page leads.
-const LINKS: [(&str, &str); 10] = [
+const LINKS: [(&str, &str); 11] = [
     ("metrics", "metrics of this server"),
     ("cardinality", "which metrics, labels and values have the most series, and the most new ones"),
+    ("api/v1/status/active_queries", "queries that run or wait"),
     ("api/v1/status/tsdb", "series and labels by count"),
     ("api/v1/status/flags", "flags in effect"),
     ("api/v1/status/config", "configuration in effect"),

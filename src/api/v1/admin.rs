@@ -59,10 +59,13 @@ pub(super) async fn snapshot(State(shared): State<Shared>, params: Params) -> Re
     Ok(success(write, &[]))
 }
 
+pub(super) fn must_be_enabled(shared: &Shared) -> Result<(), ApiError> {
+    let refusal = || ApiError::new(ErrorKind::Unavailable, "admin APIs disabled");
+    shared.flags.enable_admin_api.then_some(()).ok_or_else(refusal)
+}
+
 fn service(shared: &Shared) -> Result<blocks::Service, ApiError> {
-    if !shared.flags.enable_admin_api {
-        return Err(ApiError::new(ErrorKind::Unavailable, "admin APIs disabled"));
-    }
+    must_be_enabled(shared)?;
     Ok(shared.storage()?.blocks().clone())
 }
 

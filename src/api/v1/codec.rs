@@ -140,21 +140,9 @@ fn write_histograms(answer: &mut Answer, histograms: &[HistogramPoint]) -> Resul
 }
 
 fn write_stats(json: &mut Json, finished: &Finished) {
-    let timings = &finished.timings;
-    let eval = timings.preparation + timings.evaluation;
-    json.object().key("timings").object();
-    for (name, duration) in [
-        ("evalTotalTime", eval),
-        ("resultSortTime", std::time::Duration::ZERO),
-        ("queryPreparationTime", timings.preparation),
-        ("innerEvalTime", timings.evaluation),
-        ("execQueueTime", timings.queue),
-        ("execTotalTime", timings.queue + eval),
-    ] {
-        json.key(name).raw(number::value_text(duration.as_secs_f64()).as_bytes());
-    }
+    finished.timings.write(json.object().key("timings"));
     let statistics = &finished.output.statistics;
-    json.end_object().key("samples").object();
+    json.key("samples").object();
     json.key("totalQueryableSamples").integer(statistics.samples_read as u64);
     json.key("peakSamples").integer(statistics.samples_peak as u64).end_object().end_object();
 }

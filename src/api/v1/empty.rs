@@ -4,8 +4,16 @@
 //! source. That the sections of the configuration have no effect is said at start, in the log.
 
 use axum::response::Response;
+use promql::parser::parse_metric_selector;
 
-use crate::{api::error::success, json::Json};
+use super::metadata::number;
+use crate::{
+    api::{
+        error::{ApiError, success},
+        params::Params,
+    },
+    json::Json,
+};
 
 fn empty_lists(names: &[&str]) -> Response {
     let write = |json: &mut Json| {
@@ -24,6 +32,21 @@ pub(super) async fn targets() -> Response {
         json.key("droppedTargetCounts").object().end_object().end_object();
     };
     success(write, &[])
+}
+
+pub(super) async fn target_metadata(params: Params) -> Result<Response, ApiError> {
+    number(&params, "limit")?;
+    if let Some(selector) = params.get("match_target") {
+        parse_metric_selector(selector).map_err(|error| ApiError::bad_parameter("match_target", error))?;
+    }
+    let write = |json: &mut Json| {
+        json.array().end_array();
+    };
+    Ok(success(write, &[]))
+}
+
+pub(super) async fn scrape_pools() -> Response {
+    empty_lists(&["scrapePools"])
 }
 
 pub(super) async fn rules() -> Response {

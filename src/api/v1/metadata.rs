@@ -33,7 +33,7 @@ pub(super) async fn metadata(State(shared): State<Shared>, params: Params) -> Re
     Ok(success(write, &[]))
 }
 
-fn number(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
+pub(super) fn number(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
     let text = params.get(name).filter(|text| !text.is_empty());
     let number = text.map(str::parse).transpose();
     number.map_err(|_| ApiError::bad_data(format!("{name} must be a number")))

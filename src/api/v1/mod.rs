@@ -6,6 +6,7 @@ mod empty;
 mod exemplars;
 mod language;
 mod metadata;
+mod queries;
 mod query;
 mod selectors;
 mod series;
@@ -30,6 +31,8 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/label/{name}/values", get(series::label_values))
         .route("/metadata", get(metadata::metadata))
         .route("/targets", get(empty::targets))
+        .route("/targets/metadata", get(empty::target_metadata))
+        .route("/scrape_pools", get(empty::scrape_pools))
         .route("/rules", get(empty::rules))
         .route("/alerts", get(empty::alerts))
         .route("/alertmanagers", get(empty::alertmanagers))
@@ -37,8 +40,10 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/status/config", get(status::config))
         .route("/status/flags", get(status::flags))
         .route("/status/runtimeinfo", get(status::runtimeinfo))
+        .route("/status/active_queries", get(queries::active))
         .route("/status/tsdb", get(status::tsdb))
         .route("/status/tsdb/blocks", get(status::blocks))
+        .route("/admin/queries/{id}/cancel", post(queries::cancel).put(queries::cancel))
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
         .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))

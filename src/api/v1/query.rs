@@ -22,21 +22,25 @@ use crate::{
         stream,
     },
     calendar,
-    query::{Query, QueryFailure, Steps},
+    query::{Query, QueryFailure, Steps, running::Origin},
 };
 
 /// Points of a series that one range query may give.
 const POINTS_MAX: i64 = 11_000;
 
-pub(super) async fn instant(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn instant(
+    State(shared): State<Shared>,
+    origin: Origin,
+    params: Params,
+) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let time = params.time_or("time", calendar::now_ms())?;
     let engine = shared.queries.engine(&shared.config());
-    let query = query(&engine, &params, Steps::Instant(time), |_| Ok(()))?;
+    let query = query(&engine, &params, origin, Steps::Instant(time), |_| Ok(()))?;
     run(shared, engine, query, form(&params, limit)).await
 }
 
-pub(super) async fn range(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn range(State(shared): State<Shared>, origin: Origin, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let start = params.required_time("start")?;
     let end = params.required_time("end")?;
@@ -55,7 +59,7 @@ pub(super) async fn range(State(shared): State<Shared>, params: Params) -> Resul
     }
     let engine = shared.queries.engine(&shared.config());
     let range = TimeRange { start, end, step };
-    let query = query(&engine, &params, Steps::Range(range), must_have_steps)?;
+    let query = query(&engine, &params, origin, Steps::Range(range), must_have_steps)?;
     run(shared, engine, query, form(&params, limit)).await
 }
 
@@ -63,6 +67,7 @@ pub(super) async fn range(State(shared): State<Shared>, params: Params) -> Resul
 fn query(
     engine: &Engine,
     params: &Params,
+    origin: Origin,
     steps: Steps,
     check: fn(&Expr) -> Result<(), ApiError>,
 ) -> Result<Query, ApiError> {
@@ -75,7 +80,7 @@ fn query(
     let parsed = engine.parse(text).map_err(|error| ApiError::bad_parameter("query", error))?;
     check(parsed.expr())?;
     let lookback_ms = lookback.filter(|ms| *ms > 0);
-    Ok(Query { parsed, steps, lookback_ms, timeout: asked, preparation: start.elapsed() })
+    Ok(Query { parsed, steps, lookback_ms, timeout: asked, preparation: start.elapsed(), origin })
 }
 
 fn must_have_steps(expr: &Expr) -> Result<(), ApiError> {
