@@ -12,6 +12,7 @@ mod load;
 mod local_storage;
 mod promql_command;
 mod query;
+mod query_command;
 mod resharding;
 mod service_manager;
 mod telemetry;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Ok(Command::Load(args)) => fail_with_line(load::run(*args)),
         Ok(Command::Tsdb(args)) => fail_with_line(tsdb_command::run(args)),
         Ok(Command::Promql(args)) => fail_with_line(promql_command::run(args)),
+        Ok(Command::Query(args)) => fail_with_line(query_command::run(args)),
         Ok(Command::Tune(args)) => fail_with_line(tune::run(&args)),
         Err(UsageError::Clap(error)) if is_help(&error) => error.exit(),
         Err(error) => {

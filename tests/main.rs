@@ -14,6 +14,7 @@ mod log_directories;
 mod native_queries;
 mod out_of_order;
 mod peers;
+mod query_command;
 mod resharding;
 mod restart;
 mod running_queries;

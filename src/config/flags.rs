@@ -17,7 +17,9 @@ use super::{
     retention::RetentionSettings,
     units::{PromDuration, Size},
 };
-use crate::{load::LoadArgs, promql_command::PromqlArgs, tsdb_command::TsdbArgs, tune::TuneArgs};
+use crate::{
+    load::LoadArgs, promql_command::PromqlArgs, query_command::QueryArgs, tsdb_command::TsdbArgs, tune::TuneArgs,
+};
 
 /// Listens here unless told otherwise, like Prometheus.
 pub(crate) const DEFAULT_LISTEN_ADDRESS: &str = "0.0.0.0:9090";
@@ -48,6 +50,7 @@ enum CliCommand {
     Tsdb(TsdbArgs),
     /// Try out the query language
     Promql(PromqlArgs),
+    Query(QueryArgs),
     /// Measure this machine and write a tuning file for it
     Tune(TuneArgs),
 }
@@ -59,6 +62,7 @@ pub(crate) enum Command {
     Load(Box<LoadArgs>),
     Tsdb(TsdbArgs),
     Promql(PromqlArgs),
+    Query(QueryArgs),
     Tune(TuneArgs),
 }
 
@@ -324,6 +328,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     match Cli::from_arg_matches(&matches)?.command {
         CliCommand::Load(args) => Ok(Command::Load(args)),
         CliCommand::Promql(args) => Ok(Command::Promql(args)),
+        CliCommand::Query(args) => Ok(Command::Query(args)),
         CliCommand::Tsdb(args) => Ok(Command::Tsdb(args)),
         CliCommand::Tune(args) => Ok(Command::Tune(args)),
         CliCommand::Serve(flags) => {
@@ -402,7 +407,7 @@ mod tests {
         let args = ["millrace", "serve"].iter().chain(args).map(OsString::from);
         match parse(args)? {
             Command::Serve(command) => Ok(*command),
-            Command::Load(_) | Command::Tsdb(_) | Command::Promql(_) | Command::Tune(_) => {
+            Command::Load(_) | Command::Tsdb(_) | Command::Promql(_) | Command::Query(_) | Command::Tune(_) => {
                 unreachable!("the arguments say serve")
             }
         }

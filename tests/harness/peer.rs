@@ -36,9 +36,8 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
-fn start(name: &str, folder: &Path, args: &[String], address: SocketAddr, health: &str) -> Peer {
-    let log = folder.join(format!("{name}.log"));
-    let file = fs::File::create(&log).expect("a log file");
+fn launch(name: &str, folder: &Path, args: &[String], address: SocketAddr) -> Peer {
+    let file = fs::File::create(folder.join(format!("{name}.log"))).expect("a log file");
     let child = Command::new(program(name))
         .args(args)
         .current_dir(folder)
@@ -47,10 +46,15 @@ fn start(name: &str, folder: &Path, args: &[String], address: SocketAddr, health
         .stderr(file)
         .spawn()
         .expect("the peer starts");
-    let mut peer = Peer { child, address };
+    Peer { child, address }
+}
+
+fn start(name: &str, folder: &Path, args: &[String], address: SocketAddr, health: &str) -> Peer {
+    let mut peer = launch(name, folder, args, address);
     eventually(name, || {
         if let Some(status) = peer.child.try_wait().expect("a child") {
-            panic!("{name} ended with {status}: {}", fs::read_to_string(&log).unwrap_or_default());
+            let log = fs::read_to_string(folder.join(format!("{name}.log"))).unwrap_or_default();
+            panic!("{name} ended with {status}: {log}");
         }
         http::try_request(address, "GET", health, &[], b"").ok().filter(|answer| answer.code == 200)
     });
@@ -73,17 +77,39 @@ pub(crate) fn prometheus(folder: &Path, config: &str) -> Peer {
 
 pub(crate) fn prometheus_with(folder: &Path, config: &str, more: &[&str]) -> Peer {
     let address = loopback();
+    start("prometheus", folder, &prometheus_args(folder, config, more, address), address, "/-/ready")
+}
+
+/// A Prometheus that may not be ready yet, and speaks nothing but TLS: `web` is its configuration of that.
+pub(crate) fn prometheus_behind_tls(folder: &Path, web: &str) -> Peer {
+    let address = loopback();
+    fs::write(folder.join("web.yml"), web).expect("a configuration file");
+    let args = prometheus_args(folder, "global: {}\n", &["--web.config.file=web.yml"], address);
+    launch("prometheus", folder, &args, address)
+}
+
+fn prometheus_args(folder: &Path, config: &str, more: &[&str], address: SocketAddr) -> Vec<String> {
     fs::write(folder.join("prometheus.yml"), config).expect("a configuration file");
-    let mut args = vec![
-        "--config.file=prometheus.yml".to_owned(),
-        "--storage.tsdb.path=prometheus-data".to_owned(),
-        "--web.enable-remote-write-receiver".to_owned(),
-        "--web.console.templates=none".to_owned(),
-        "--web.console.libraries=none".to_owned(),
-        format!("--web.listen-address={address}"),
+    let args = [
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=prometheus-data",
+        "--web.enable-remote-write-receiver",
+        "--web.console.templates=none",
+        "--web.console.libraries=none",
     ];
-    args.extend(more.iter().map(|&arg| arg.to_owned()));
-    start("prometheus", folder, &args, address, "/-/ready")
+    let listen = format!("--web.listen-address={address}");
+    args.iter().chain(more).map(|&arg| arg.to_owned()).chain([listen]).collect()
+}
+
+/// A VictoriaMetrics that shows at once what it has been given.
+pub(crate) fn victoria_metrics(folder: &Path) -> Peer {
+    let address = loopback();
+    let args = [
+        "-storageDataPath=victoria-data".to_owned(),
+        "-search.latencyOffset=0".to_owned(),
+        format!("-httpListenAddr={address}"),
+    ];
+    start("victoria-metrics", folder, &args, address, "/health")
 }
 
 /// A vmagent that scrapes by this configuration and writes to `url`.
