@@ -6,6 +6,7 @@
 pub(crate) mod aggregate;
 pub(crate) mod arithmetic;
 pub(crate) mod batch;
+pub(crate) mod bounds;
 pub(crate) mod broadcast;
 pub(crate) mod build;
 pub(crate) mod grid;

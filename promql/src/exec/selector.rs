@@ -8,6 +8,7 @@ use crate::{
     exec::{
         Context, Operator, Result,
         batch::{Batch, Cell, RowMut},
+        bounds::Bounds,
         grid::Windows,
         grouping::Groups,
         stored,
@@ -94,6 +95,7 @@ pub(crate) struct SelectorOperator<'q> {
     context: &'q Context<'q>,
     stream: Box<dyn SeriesStream + 'q>,
     windows: Windows,
+    bounds: Bounds,
     take: Take,
     one_name: bool,
     tile: TileCursor<'q>,
@@ -116,7 +118,17 @@ impl<'q> SelectorOperator<'q> {
         let stream = open(context, selector, &windows, read, false)?;
         let one_name = has_one_name(&selector.matchers);
         let tile = TileCursor::new(context, selector);
-        Ok(Self { context, stream, windows, take, one_name, tile, span, remarks: Vec::new() })
+        Ok(Self {
+            context,
+            stream,
+            windows,
+            bounds: Bounds::default(),
+            take,
+            one_name,
+            tile,
+            span,
+            remarks: Vec::new(),
+        })
     }
 }
 
@@ -184,9 +196,9 @@ impl Operator for SelectorOperator<'_> {
                 }
                 Take::StartTimestamp => newest_cells(samples, &self.windows, Take::StartTimestamp, &mut row),
                 take if !samples.histograms.is_empty() => newest_cells(samples, &self.windows, take, &mut row),
-                Take::Value => newest(samples, &self.windows, &mut row, |_, value| value),
+                Take::Value => newest(samples, &self.windows, &mut self.bounds, &mut row, |_, value| value),
                 Take::Timestamp | Take::TimestampOfFloat => {
-                    newest(samples, &self.windows, &mut row, |time, _| time as f64 / 1000.0)
+                    newest(samples, &self.windows, &mut self.bounds, &mut row, |time, _| time as f64 / 1000.0)
                 }
                 Take::Smoothed => extended::smooth_instants(samples, &self.windows, &mut row),
             }
@@ -209,16 +221,30 @@ pub(crate) fn source_groups(stream: &mut dyn SeriesStream, grouping: &GroupBy) -
 }
 
 /// At each step the newest sample of the window, unless that is a stale marker.
-fn newest(samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>, take: impl Fn(i64, f64) -> f64) {
+fn newest(
+    samples: Samples<'_>,
+    windows: &Windows,
+    bounds: &mut Bounds,
+    row: &mut RowMut<'_>,
+    take: impl Fn(i64, f64) -> f64,
+) {
     let Samples { times, values, .. } = samples;
-    let mut after = 0;
-    for (step, end) in windows.ends().enumerate() {
-        while after < times.len() && times[after] <= end {
-            after += 1;
-        }
-        let Some(at) = after.checked_sub(1) else { continue };
-        if times[at] > end.saturating_sub(windows.range) && !sample::is_stale(values[at]) {
-            row.set(step, take(times[at], values[at]));
+    if times.is_empty() {
+        return;
+    }
+    bounds.find(times, windows);
+    row.valid.copy_from_slice(&bounds.used);
+    let mut any_stale = false;
+    for (result, at) in row.values.iter_mut().zip(&bounds.last) {
+        let at = *at as usize;
+        any_stale |= sample::is_stale(values[at]);
+        *result = take(times[at], values[at]);
+    }
+    if any_stale {
+        for (step, at) in bounds.last.iter().enumerate() {
+            if sample::is_stale(values[*at as usize]) {
+                row.valid[step / 64] &= !(1 << (step % 64));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     },
     functions::{
         over_time::RangeFunction,
-        rate::{Difference, Ends, is_change, is_reset},
+        rate::{Difference, Extrapolation, is_change, is_reset},
     },
     histogram::{FloatHistogram, HistogramSum, Incompatible},
     source::{HistogramPoint, Samples},
@@ -230,16 +230,14 @@ fn extrapolated(difference: Difference, window: &Window<'_>, windows: &Windows, 
     let histograms: Vec<&FloatHistogram> = window.histograms.iter().map(|point| point.histogram.as_ref()).collect();
     let resets = Resets::of(difference.is_counter, &histograms);
     let mut result = increase(difference.is_counter, &histograms, &resets, remarks)?;
-    let ends = Ends {
-        first: first.histogram.count,
-        result: result.count,
-        intervals: (window.histograms.len() - 1) as f64,
-        sampled: (last.time - first.time) as f64,
-        to_start: (first.time - window.start) as f64,
-        to_end: (window.end - last.time) as f64,
-    };
+    let ends = Extrapolation::new(
+        (window.histograms.len() - 1) as f64,
+        (last.time - first.time) as f64,
+        (first.time - window.start) as f64,
+        (window.end - last.time) as f64,
+    );
     let divisor = if difference.is_rate { windows.range as f64 / 1000.0 } else { 1.0 };
-    result.scale(ends.factor(difference.is_counter, divisor));
+    result.scale(ends.factor(difference.is_counter, first.histogram.count, result.count, divisor));
     result.drop_empty_buckets();
     Some(Cell::Histogram(Arc::new(result)))
 }

@@ -1,7 +1,7 @@
 //! rate, increase, delta, irate, idelta: differences of counters and gauges.
 
 use crate::{
-    exec::{batch::RowMut, grid::Windows},
+    exec::{batch::RowMut, bounds::Bounds, grid::Windows},
     functions::{Kernel, each_window},
     source::Samples,
 };
@@ -17,144 +17,188 @@ pub(crate) struct Difference {
 
 /// Extrapolated to the window's ends.
 pub(crate) struct Extrapolated {
-    pub(crate) difference: Difference,
-    /// Positions of samples that are below the one before.
-    resets: Vec<usize>,
+    difference: Difference,
+    bounds: Bounds,
+    spans: Spans,
+    resets: Resets,
+    /// By step: the value that a window begins with, and how much it has grown.
+    first: Vec<f64>,
+    growth: Vec<f64>,
 }
 
 impl Extrapolated {
     pub(crate) fn new(difference: Difference) -> Self {
-        Self { difference, resets: Vec::new() }
+        Self {
+            difference,
+            bounds: Bounds::default(),
+            spans: Spans::default(),
+            resets: Resets::default(),
+            first: Vec::new(),
+            growth: Vec::new(),
+        }
     }
 
-    fn find_resets(&mut self, values: &[f64]) {
-        self.resets.clear();
-        if self.difference.is_counter {
-            let falls = values.windows(2).enumerate().filter(|(_, pair)| pair[1] < pair[0]);
-            self.resets.extend(falls.map(|(at, _)| at + 1));
+    fn subtract(&mut self, values: &[f64]) {
+        let Self { bounds, first, growth, .. } = self;
+        first.clear();
+        first.extend(bounds.first.iter().map(|at| values[*at as usize]));
+        growth.clear();
+        growth.extend(bounds.last.iter().zip(&*first).map(|(at, first)| values[*at as usize] - first));
+    }
+
+    fn extrapolate(&self, divisor: f64, results: &mut [f64]) {
+        let Self { spans: Spans { sampled, to_start, to_end, .. }, first, growth, .. } = self;
+        for (step, result) in results.iter_mut().enumerate() {
+            let ends = Extrapolation { sampled: sampled[step], to_start: to_start[step], to_end: to_end[step] };
+            let factor = ends.factor(self.difference.is_counter, first[step], growth[step], divisor);
+            *result = growth[step] * factor;
         }
     }
 }
 
 impl Kernel for Extrapolated {
     fn run(&mut self, samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>) {
-        let Samples { times, values, .. } = samples;
-        self.find_resets(values);
-        let range = windows.range;
-        let mut first_reset = 0;
-        let mut lanes = Lanes::default();
-        let mut word = 0;
-        each_window(samples, windows, |step, end, window| {
-            let (first, last) = (window.start, window.end - 1);
-            if first == last {
-                return;
-            }
-            if step / LANES != word {
-                lanes.finish(self.difference, range, word, row);
-                word = step / LANES;
-            }
-            let mut result = values[last] - values[first];
-            while self.resets.get(first_reset).is_some_and(|at| *at <= first) {
-                first_reset += 1;
-            }
-            for at in self.resets[first_reset..].iter().take_while(|at| **at <= last) {
-                result += values[*at - 1];
-            }
-            let lane = step % LANES;
-            lanes.used |= 1 << lane;
-            lanes.result[lane] = result;
-            lanes.first[lane] = values[first];
-            lanes.intervals[lane] = (last - first) as f64;
-            lanes.sampled[lane] = (times[last] - times[first]) as f64;
-            lanes.to_start[lane] = (times[first] - end.saturating_sub(range)) as f64;
-            lanes.to_end[lane] = (end - times[last]) as f64;
-        });
-        lanes.finish(self.difference, range, word, row);
-    }
-}
-
-/// Steps that are extrapolated together, as many as a word of the row's bits has.
-const LANES: usize = 64;
-
-/// What extrapolation needs of each window, as columns: the divisions, which are most of its cost, become vector code.
-struct Lanes {
-    /// Bit per lane that holds a window.
-    used: u64,
-    /// Difference of the last and the first value, resets made good.
-    result: [f64; LANES],
-    first: [f64; LANES],
-    /// Samples less one.
-    intervals: [f64; LANES],
-    /// The three spans of time in milliseconds.
-    sampled: [f64; LANES],
-    to_start: [f64; LANES],
-    to_end: [f64; LANES],
-}
-
-impl Default for Lanes {
-    fn default() -> Self {
-        let zeros = [0.0; LANES];
-        Self { used: 0, result: zeros, first: zeros, intervals: zeros, sampled: zeros, to_start: zeros, to_end: zeros }
-    }
-}
-
-impl Lanes {
-    /// Extrapolates all lanes, puts the used ones in the row and makes room.
-    fn finish(&mut self, difference: Difference, range: i64, word: usize, row: &mut RowMut<'_>) {
-        if self.used == 0 {
+        if samples.is_empty() {
             return;
         }
-        let divisor = if difference.is_rate { range as f64 / 1000.0 } else { 1.0 };
-        let steps = row.values[word * LANES..].iter_mut();
-        for (lane, value) in steps.take(LANES).enumerate() {
-            *value = self.extrapolate(lane, difference.is_counter, divisor);
+        if self.bounds.find(samples.times, windows) {
+            self.spans.measure(&self.bounds, windows);
         }
-        row.valid[word] |= self.used;
-        self.used = 0;
-    }
-
-    #[inline]
-    fn extrapolate(&self, lane: usize, is_counter: bool, divisor: f64) -> f64 {
-        let ends = Ends {
-            first: self.first[lane],
-            result: self.result[lane],
-            intervals: self.intervals[lane],
-            sampled: self.sampled[lane],
-            to_start: self.to_start[lane],
-            to_end: self.to_end[lane],
-        };
-        ends.result * ends.factor(is_counter, divisor)
+        self.subtract(samples.values);
+        if self.difference.is_counter && self.resets.find(samples.values) {
+            self.resets.make_good(&self.bounds, &mut self.growth);
+        }
+        let divisor = if self.difference.is_rate { windows.range as f64 / 1000.0 } else { 1.0 };
+        self.extrapolate(divisor, row.values);
+        row.valid.copy_from_slice(&self.spans.used);
     }
 }
 
-/// What extrapolation needs of one window. Of histograms, the counts of observations decide.
+/// What extrapolation needs of the times of each window, as columns: series with the same times share it.
+#[derive(Default)]
+struct Spans {
+    sampled: Vec<f64>,
+    to_start: Vec<f64>,
+    to_end: Vec<f64>,
+    /// Bit per step: whether its window has two samples or more.
+    used: Vec<u64>,
+}
+
+impl Spans {
+    fn measure(&mut self, bounds: &Bounds, windows: &Windows) {
+        let Self { sampled, to_start, to_end, used } = self;
+        [&mut *sampled, to_start, to_end].into_iter().for_each(Vec::clear);
+        used.clone_from(&bounds.used);
+        let times = bounds.times();
+        for (step, end) in windows.ends().enumerate() {
+            let (first, last) = (bounds.first[step] as usize, bounds.last[step] as usize);
+            if first == last {
+                used[step / 64] &= !(1 << (step % 64));
+            }
+            let (from, to) = (times[first], times[last]);
+            let spans = Extrapolation::new(
+                (last - first) as f64,
+                to.saturating_sub(from) as f64,
+                from.saturating_sub(end.saturating_sub(windows.range)) as f64,
+                end.saturating_sub(to) as f64,
+            );
+            sampled.push(spans.sampled);
+            to_start.push(spans.to_start);
+            to_end.push(spans.to_end);
+        }
+    }
+}
+
+/// Resets in a window from which a difference of prefix sums stands for their sum. Below, it is the sum in the order in which the
+/// reference implementation adds, to the last bit.
+const RESETS_ADDED_MAX: u32 = 4;
+
+/// The resets of a counter: at each, what it had counted is lost and has to be added again.
+#[derive(Default)]
+struct Resets {
+    /// By sample: resets up to it.
+    counts: Vec<u32>,
+    lost: Vec<f64>,
+    /// By reset, and one more: the sum of those before it, and what rounding has taken from that sum. Of both, differences are as
+    /// exact as a sum of the part.
+    sums: Vec<(f64, f64)>,
+}
+
+impl Resets {
+    /// Whether there is any.
+    fn find(&mut self, values: &[f64]) -> bool {
+        if !values.windows(2).fold(false, |any, pair| any | (pair[1] < pair[0])) {
+            return false;
+        }
+        self.counts.clear();
+        self.counts.push(0);
+        self.lost.clear();
+        for pair in values.windows(2) {
+            if pair[1] < pair[0] {
+                self.lost.push(pair[0]);
+            }
+            self.counts.push(self.lost.len() as u32);
+        }
+        self.sums.clear();
+        let (mut sum, mut rounded) = (0.0, 0.0);
+        self.sums.push((sum, rounded));
+        for lost in &self.lost {
+            let next = sum + lost;
+            // Knuth's exact error of an addition.
+            let virtual_lost = next - sum;
+            rounded += (sum - (next - virtual_lost)) + (lost - virtual_lost);
+            sum = next;
+            self.sums.push((sum, rounded));
+        }
+        true
+    }
+
+    fn make_good(&self, bounds: &Bounds, growth: &mut [f64]) {
+        // An infinite value spoils the sums behind it.
+        let has_sums = self.sums.last().is_some_and(|(sum, rounded)| sum.is_finite() && rounded.is_finite());
+        for (step, growth) in growth.iter_mut().enumerate() {
+            let before = self.counts[bounds.first[step] as usize];
+            let after = self.counts[bounds.last[step] as usize];
+            if has_sums && after - before > RESETS_ADDED_MAX {
+                let (from, to) = (self.sums[before as usize], self.sums[after as usize]);
+                *growth += (to.0 - from.0) + (to.1 - from.1);
+            } else {
+                *growth = self.lost[before as usize..after as usize].iter().fold(*growth, |growth, lost| growth + lost);
+            }
+        }
+    }
+}
+
+/// The spans of time of one window, in seconds, as far as extrapolation goes.
 #[derive(Clone, Copy)]
-pub(crate) struct Ends {
-    pub(crate) first: f64,
-    /// Difference of the last and the first value, resets made good.
-    pub(crate) result: f64,
-    /// Samples less one.
-    pub(crate) intervals: f64,
-    /// The three spans of time in milliseconds.
-    pub(crate) sampled: f64,
-    pub(crate) to_start: f64,
-    pub(crate) to_end: f64,
+pub(crate) struct Extrapolation {
+    sampled: f64,
+    to_start: f64,
+    to_end: f64,
 }
 
-impl Ends {
-    /// What the difference is to be multiplied with.
+impl Extrapolation {
+    /// `intervals`: samples less one. Spans in milliseconds: between the first and the last sample, and from them to the ends.
     #[inline]
-    pub(crate) fn factor(self, is_counter: bool, divisor: f64) -> f64 {
-        let sampled = self.sampled / 1000.0;
-        let average = sampled / self.intervals;
-        let (to_start, to_end) = (self.to_start / 1000.0, self.to_end / 1000.0);
+    pub(crate) fn new(intervals: f64, sampled: f64, to_start: f64, to_end: f64) -> Self {
+        let sampled = sampled / 1000.0;
+        let average = sampled / intervals;
+        let (to_start, to_end) = (to_start / 1000.0, to_end / 1000.0);
         // Samples that far from an end say that the series begins or ends within the window.
         let threshold = average * 1.1;
         let to_start = if to_start >= threshold { average / 2.0 } else { to_start };
         let to_end = if to_end >= threshold { average / 2.0 } else { to_end };
+        Self { sampled, to_start, to_end }
+    }
+
+    /// What a difference is to be multiplied with. `first`: the value that the window begins with, `growth`: the difference with
+    /// resets made good. Of histograms, the counts of observations decide.
+    #[inline]
+    pub(crate) fn factor(self, is_counter: bool, first: f64, growth: f64, divisor: f64) -> f64 {
+        let Self { sampled, to_start, to_end } = self;
         // A counter is not extrapolated below zero.
-        let to_zero = sampled * (self.first / self.result);
-        let is_cut = is_counter & (self.result > 0.0) & (self.first >= 0.0) & (to_zero < to_start);
+        let to_zero = sampled * (first / growth);
+        let is_cut = is_counter & (growth > 0.0) & (first >= 0.0) & (to_zero < to_start);
         let to_start = if is_cut { to_zero } else { to_start };
         (sampled + to_start + to_end) / sampled / divisor
     }

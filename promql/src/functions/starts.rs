@@ -13,7 +13,7 @@ use crate::{
     functions::{
         mixed::{Remark, Resets, increase},
         over_time::RangeFunction,
-        rate::{Difference, Ends},
+        rate::{Difference, Extrapolation},
     },
     histogram::FloatHistogram,
     source::{HistogramPoint, Samples},
@@ -161,25 +161,20 @@ fn extrapolated(
     let between: Vec<bool> = window.windows(2).map(|pair| pair[1].is_reset_after(&pair[0])).collect();
     let (total, first_value) = total(window, Resets { between, counts_first }, remarks)?;
     let intervals = (window.len() - 1) as f64;
-    let ends = Ends {
-        first: first_value,
-        result: match &total {
-            Cell::Float(value) => *value,
-            Cell::Histogram(histogram) => histogram.count,
-        },
-        intervals,
-        sampled: (last.time - first.time) as f64,
-        to_start: (first.time - start) as f64,
-        to_end: (end - last.time) as f64,
-    };
+    let (sampled, to_end) = ((last.time - first.time) as f64, (end - last.time) as f64);
     let divisor = if difference.is_rate { range as f64 / 1000.0 } else { 1.0 };
     let factor = if counts_first {
-        let average = if intervals > 0.0 { ends.sampled / intervals } else { 0.0 };
-        let to_end = if ends.to_end >= average * 1.1 { average / 2.0 } else { ends.to_end };
+        let average = if intervals > 0.0 { sampled / intervals } else { 0.0 };
+        let to_end = if to_end >= average * 1.1 { average / 2.0 } else { to_end };
         let sampled = (last.time - first.start) as f64;
         (sampled + to_end) / sampled / divisor
     } else {
-        ends.factor(true, divisor)
+        let growth = match &total {
+            Cell::Float(value) => *value,
+            Cell::Histogram(histogram) => histogram.count,
+        };
+        let spans = Extrapolation::new(intervals, sampled, (first.time - start) as f64, to_end);
+        spans.factor(true, first_value, growth, divisor)
     };
     Some(match total {
         Cell::Float(value) => Cell::Float(value * factor),
