@@ -137,6 +137,15 @@ pub(super) struct Head<'s> {
 }
 
 impl Head<'_> {
+    /// Has the processor fetch the sealed chunks of a series that will be read next.
+    fn prefetch(&self, shard: usize, position: usize) {
+        for chunk in self.parts[shard].chunks_of(position) {
+            if let SelectedChunk::Sealed(sealed) = chunk {
+                self.reader.mapped.prefetch(shard, sealed.address);
+            }
+        }
+    }
+
     /// Appends what a series of a part has in the range.
     pub(super) fn append(&mut self, shard: usize, position: usize, tile: &mut Tile) -> Result<(), SourceError> {
         let Self { parts, range, last_only, reader } = self;
@@ -173,6 +182,7 @@ impl Stream<'_> {
 
     fn append(&mut self, series: usize, tile: &mut Tile) -> Result<(), SourceError> {
         let (shard, position) = self.place(series);
+        self.head.prefetch(shard, position + 1);
         self.head.append(shard, position, tile)?;
         tile.finish_series(u32::try_from(series).expect("a selection is bounded far below 2^32 series"));
         Ok(())

@@ -5,7 +5,8 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::Arc,
+    sync::{Arc, Weak},
+    time::Duration,
 };
 
 use blocks::{Block, Damage};
@@ -74,6 +75,18 @@ pub(crate) enum StorageError {
     Panicked,
 }
 
+/// How long chunk files stay mapped that no query reads: as long as a dashboard waits until it asks again.
+const UNUSED_MAX: Duration = Duration::from_secs(30);
+
+async fn unmap_unused(files: Weak<ChunkFiles>) {
+    let mut ticks = tokio::time::interval(UNUSED_MAX / 4);
+    loop {
+        ticks.tick().await;
+        let Some(files) = files.upgrade() else { return };
+        files.unmap_unused(UNUSED_MAX);
+    }
+}
+
 impl Storage {
     pub(crate) fn new(data_plane: &DataPlane, blocks: blocks::Service, bytes_max: usize) -> Self {
         let backend = match data_plane.backend() {
@@ -81,6 +94,7 @@ impl Storage {
             backend @ BackendInUse::Portable { instead: Some(reason) } => format!("{}: {reason}", backend.name()),
         };
         let (files, receiver) = (Arc::new(data_plane.chunk_files()), Arc::new(data_plane.receiver()));
+        tokio::spawn(unmap_unused(Arc::downgrade(&files)));
         let (writes, metadata) = (data_plane.ingest_counters().clone(), data_plane.metadata().clone());
         Self { handle: data_plane.handle(), blocks, files, receiver, writes, metadata, backend, bytes_max }
     }

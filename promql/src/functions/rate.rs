@@ -46,12 +46,20 @@ impl Extrapolated {
         growth.extend(bounds.last.iter().zip(&*first).map(|(at, first)| values[*at as usize] - first));
     }
 
+    /// Most windows are far from the beginning of a counter: their factors are a matter of times, and known.
     fn extrapolate(&self, divisor: f64, results: &mut [f64]) {
-        let Self { spans: Spans { sampled, to_start, to_end, .. }, first, growth, .. } = self;
-        for (step, result) in results.iter_mut().enumerate() {
-            let ends = Extrapolation { sampled: sampled[step], to_start: to_start[step], to_end: to_end[step] };
-            let factor = ends.factor(self.difference.is_counter, first[step], growth[step], divisor);
-            *result = growth[step] * factor;
+        let Self { spans: Spans { of, uncut, .. }, first, growth, .. } = self;
+        for ((result, growth), factor) in results.iter_mut().zip(growth).zip(uncut) {
+            *result = growth * factor;
+        }
+        if !self.difference.is_counter {
+            return;
+        }
+        let columns = || of.iter().zip(first).zip(growth);
+        if columns().fold(false, |any, ((of, first), growth)| any | of.is_cut(*first, *growth)) {
+            for (result, ((of, first), growth)) in results.iter_mut().zip(columns()) {
+                *result = growth * of.factor(true, *first, *growth, divisor);
+            }
         }
     }
 }
@@ -61,50 +69,50 @@ impl Kernel for Extrapolated {
         if samples.is_empty() {
             return;
         }
+        let divisor = if self.difference.is_rate { windows.range as f64 / 1000.0 } else { 1.0 };
         if self.bounds.find(samples.times, windows) {
-            self.spans.measure(&self.bounds, windows);
+            self.spans.measure(&self.bounds, windows, divisor);
         }
         self.subtract(samples.values);
         if self.difference.is_counter && self.resets.find(samples.values) {
             self.resets.make_good(&self.bounds, &mut self.growth);
         }
-        let divisor = if self.difference.is_rate { windows.range as f64 / 1000.0 } else { 1.0 };
         self.extrapolate(divisor, row.values);
         row.valid.copy_from_slice(&self.spans.used);
     }
 }
 
-/// What extrapolation needs of the times of each window, as columns: series with the same times share it.
+/// What extrapolation needs of the times of each window: series with the same times share it.
 #[derive(Default)]
 struct Spans {
-    sampled: Vec<f64>,
-    to_start: Vec<f64>,
-    to_end: Vec<f64>,
+    /// By step.
+    of: Vec<Extrapolation>,
+    /// The factor of windows that don't begin near zero.
+    uncut: Vec<f64>,
     /// Bit per step: whether its window has two samples or more.
     used: Vec<u64>,
 }
 
 impl Spans {
-    fn measure(&mut self, bounds: &Bounds, windows: &Windows) {
-        let Self { sampled, to_start, to_end, used } = self;
-        [&mut *sampled, to_start, to_end].into_iter().for_each(Vec::clear);
-        used.clone_from(&bounds.used);
+    fn measure(&mut self, bounds: &Bounds, windows: &Windows, divisor: f64) {
+        self.of.clear();
+        self.uncut.clear();
+        self.used.clone_from(&bounds.used);
         let times = bounds.times();
         for (step, end) in windows.ends().enumerate() {
             let (first, last) = (bounds.first[step] as usize, bounds.last[step] as usize);
             if first == last {
-                used[step / 64] &= !(1 << (step % 64));
+                self.used[step / 64] &= !(1 << (step % 64));
             }
             let (from, to) = (times[first], times[last]);
-            let spans = Extrapolation::new(
+            let of = Extrapolation::new(
                 (last - first) as f64,
                 to.saturating_sub(from) as f64,
                 from.saturating_sub(end.saturating_sub(windows.range)) as f64,
                 end.saturating_sub(to) as f64,
             );
-            sampled.push(spans.sampled);
-            to_start.push(spans.to_start);
-            to_end.push(spans.to_end);
+            self.uncut.push(of.factor(false, 0.0, 0.0, divisor));
+            self.of.push(of);
         }
     }
 }
@@ -132,13 +140,16 @@ impl Resets {
         }
         self.counts.clear();
         self.counts.push(0);
+        // Falls come at random where there are many: each is written, and stays if it is one.
         self.lost.clear();
+        self.lost.resize(values.len(), 0.0);
+        let mut count = 0;
         for pair in values.windows(2) {
-            if pair[1] < pair[0] {
-                self.lost.push(pair[0]);
-            }
-            self.counts.push(self.lost.len() as u32);
+            self.lost[count] = pair[0];
+            count += usize::from(pair[1] < pair[0]);
+            self.counts.push(count as u32);
         }
+        self.lost.truncate(count);
         self.sums.clear();
         let (mut sum, mut rounded) = (0.0, 0.0);
         self.sums.push((sum, rounded));
@@ -196,11 +207,20 @@ impl Extrapolation {
     #[inline]
     pub(crate) fn factor(self, is_counter: bool, first: f64, growth: f64, divisor: f64) -> f64 {
         let Self { sampled, to_start, to_end } = self;
-        // A counter is not extrapolated below zero.
-        let to_zero = sampled * (first / growth);
-        let is_cut = is_counter & (growth > 0.0) & (first >= 0.0) & (to_zero < to_start);
-        let to_start = if is_cut { to_zero } else { to_start };
+        let is_cut = is_counter && self.is_cut(first, growth);
+        let to_start = if is_cut { self.to_zero(first, growth) } else { to_start };
         (sampled + to_start + to_end) / sampled / divisor
+    }
+
+    /// A counter is not extrapolated below zero.
+    #[inline]
+    fn is_cut(self, first: f64, growth: f64) -> bool {
+        (growth > 0.0) & (first >= 0.0) & (self.to_zero(first, growth) < self.to_start)
+    }
+
+    #[inline]
+    fn to_zero(self, first: f64, growth: f64) -> f64 {
+        self.sampled * (first / growth)
     }
 }
 

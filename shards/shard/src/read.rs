@@ -3,14 +3,16 @@
 //! Chunk files are never rewritten, so readers need nothing from the shard but the addresses in a selection.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
+use codec::prefetch::prefetch_read;
 use runtime::FileMap;
 use tsdb::{
     chunk_file::{Chunk, ENTRY_BYTES_MAX, EntryError, SeriesTag, check_entry, check_file_header, entry_bytes},
@@ -19,6 +21,9 @@ use tsdb::{
 
 use crate::{names::ShardFolders, shared::Shared};
 
+/// What a chunk of floats mostly has, at most.
+const PREFETCH_BYTES: usize = 5 * CACHE_LINE;
+const CACHE_LINE: usize = 64;
 /// Files kept open at most; a read of another one closes all and begins anew.
 const OPEN_FILES_MAX: usize = 512;
 
@@ -27,11 +32,57 @@ pub struct ChunkFiles {
     folders: Vec<ShardFolders>,
     shared: Arc<Shared>,
     open: Mutex<OpenFiles>,
+    maps: Mutex<Maps>,
 }
 
 /// Beginnings of chunk files, by shard and number.
 #[derive(Default)]
-pub struct MappedChunks(HashMap<(usize, u32), FileMap>);
+pub struct MappedChunks(Vec<MappedFiles>);
+
+/// Those of one shard: from a number on, since the numbers in use follow each other.
+#[derive(Default)]
+struct MappedFiles {
+    first: u32,
+    maps: Vec<Option<FileMap>>,
+}
+
+impl MappedChunks {
+    #[inline]
+    fn get(&self, shard: usize, number: u32) -> Option<&FileMap> {
+        let MappedFiles { first, maps } = self.0.get(shard)?;
+        maps.get(number.checked_sub(*first)? as usize)?.as_ref()
+    }
+
+    /// Files of a shard come in order of their numbers.
+    fn insert(&mut self, shard: usize, number: u32, map: FileMap) {
+        if self.0.len() <= shard {
+            self.0.resize_with(shard + 1, MappedFiles::default);
+        }
+        let MappedFiles { first, maps } = &mut self.0[shard];
+        if maps.is_empty() {
+            *first = number;
+        }
+        maps.resize((number - *first) as usize, None);
+        maps.push(Some(map));
+    }
+
+    /// Has the processor fetch the beginning of a chunk that will be read soon.
+    #[inline]
+    pub fn prefetch(&self, shard: usize, address: ChunkAddress) {
+        if let Some(map) = self.get(shard, address.file()) {
+            let start = address.offset() as usize;
+            (start..start + PREFETCH_BYTES).step_by(CACHE_LINE).for_each(|at| prefetch_read(map, at));
+        }
+    }
+}
+
+/// Mappings that were made for a selection and serve the next: their pages are known to the process already.
+#[derive(Default)]
+struct Maps {
+    /// As of the open files.
+    removed: u64,
+    files: HashMap<(usize, u32), (FileMap, Instant)>,
+}
 
 #[derive(Default)]
 struct OpenFiles {
@@ -52,26 +103,47 @@ pub enum ReadError {
 impl ChunkFiles {
     pub fn new(data: &Path, shared: Arc<Shared>) -> Self {
         let folders = (0..shared.shard_count()).map(|shard| ShardFolders::new(data, shard)).collect();
-        Self { folders, shared, open: Mutex::default() }
+        Self { folders, shared, open: Mutex::default(), maps: Mutex::default() }
     }
 
     /// Maps the chunks at these addresses, by shard, for whoever is going to read them all. A file that can't be mapped, as when too many are
     /// already, is left to be read.
     pub fn map(&self, chunks: impl IntoIterator<Item = (usize, ChunkAddress)>) -> Result<MappedChunks, ReadError> {
-        let mut ends: HashMap<(usize, u32), u64> = HashMap::new();
+        let mut ends: BTreeMap<(usize, u32), u64> = BTreeMap::new();
         for (shard, address) in chunks {
             let end = ends.entry((shard, address.file())).or_default();
             *end = (*end).max(address.offset() + ENTRY_BYTES_MAX as u64);
         }
-        let mut files = HashMap::with_capacity(ends.len());
+        let mut mapped = MappedChunks::default();
         for ((shard, number), end) in ends {
-            let file = self.file(shard, number)?;
             // The last chunk may end before this; what follows it in the file is not written or another one.
-            if let Ok(map) = FileMap::of_beginning(&file, end as usize - ENTRY_BYTES_MAX) {
-                files.insert((shard, number), map);
+            if let Some(map) = self.map_beginning(shard, number, end as usize - ENTRY_BYTES_MAX)? {
+                mapped.insert(shard, number, map);
             }
         }
-        Ok(MappedChunks(files))
+        Ok(mapped)
+    }
+
+    fn map_beginning(&self, shard: usize, number: u32, length: usize) -> Result<Option<FileMap>, ReadError> {
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        let removed = self.shared.chunk_files_removed();
+        if std::mem::replace(&mut maps.removed, removed) != removed {
+            maps.files.clear();
+        }
+        if let Some((map, used)) = maps.files.get_mut(&(shard, number)).filter(|(map, _)| map.len() >= length) {
+            *used = Instant::now();
+            return Ok(Some(map.clone()));
+        }
+        let file = self.file(shard, number)?;
+        let Ok(map) = FileMap::of_beginning(&file, length) else { return Ok(None) };
+        maps.files.insert((shard, number), (map.clone(), Instant::now()));
+        Ok(Some(map))
+    }
+
+    /// Lets go of mappings that no selection has asked for so long: their pages are of the process' resident memory.
+    pub fn unmap_unused(&self, unused_for: Duration) {
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        maps.files.retain(|_, (_, used)| used.elapsed() < unused_for);
     }
 
     /// Returns a chunk, checked: from memory if it is mapped, or else read into `buffer`.
@@ -83,7 +155,7 @@ impl ChunkFiles {
         mapped: &'a MappedChunks,
         buffer: &'a mut Vec<u8>,
     ) -> Result<Chunk<'a>, ReadError> {
-        let found = mapped.0.get(&(shard, address.file())).and_then(|map| map.get(address.offset() as usize..));
+        let found = mapped.get(shard, address.file()).and_then(|map| map.get(address.offset() as usize..));
         match found.filter(|entry| entry_bytes(entry).is_some_and(|length| length <= entry.len())) {
             Some(entry) => check_entry(entry, tag).map_err(|what| ReadError::Entry {
                 path: self.folders[shard].chunk_file(address.file()),
