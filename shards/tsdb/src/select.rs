@@ -11,7 +11,7 @@ use crate::{
     Head, SeriesRef,
     block::Intervals,
     chunk_file::{Chunk, ENCODING_XOR, SeriesTag},
-    head::{HISTOGRAM_MARK, SealedChunk},
+    head::{HISTOGRAM_MARK, SealedChunk, TOGETHER},
     index::{LabelsView, PairRef},
 };
 
@@ -238,11 +238,16 @@ impl Collecting {
 
     fn advance(&mut self, head: &Head, range: TimeRange, wanted: Wanted) {
         let end = (self.next + SERIES_PER_SLICE).min(self.series.len());
-        for &series in &self.series[self.next..end] {
-            match wanted {
-                Wanted::Last => head.collect_last(SeriesRef(series), range, &mut self.selection),
-                Wanted::Samples => head.collect_samples(SeriesRef(series), range, &mut self.selection),
-                Wanted::Series => head.collect_series(SeriesRef(series), range, &mut self.selection),
+        for group in self.series[self.next..end].chunks(TOGETHER) {
+            if wanted == Wanted::Samples {
+                head.touch(group, range.min_time);
+            }
+            for &series in group {
+                match wanted {
+                    Wanted::Last => head.collect_last(SeriesRef(series), range, &mut self.selection),
+                    Wanted::Samples => head.collect_samples(SeriesRef(series), range, &mut self.selection),
+                    Wanted::Series => head.collect_series(SeriesRef(series), range, &mut self.selection),
+                }
             }
         }
         self.next = end;
@@ -327,6 +332,16 @@ impl Head {
             selection.last_times.push(NO_LAST);
             selection.last_values.push(0);
         }
+    }
+
+    /// Brings what collecting some series reads into the cache.
+    fn touch(&self, series: &[u32], from: i64) {
+        let mut tails = [0; TOGETHER];
+        for (tail, series) in tails.iter_mut().zip(series) {
+            *tail = self.lines.get(*series as usize).tail;
+        }
+        self.bits.touch(&mut tails);
+        self.sealed.touch(series, from);
     }
 
     fn collect_samples(&self, series: SeriesRef, range: TimeRange, selection: &mut Selection) {

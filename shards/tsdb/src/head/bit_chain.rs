@@ -72,6 +72,19 @@ impl BitChain {
         }
     }
 
+    /// Brings the blocks of some chunks into the cache, all chains at once: each is a walk from miss to miss, but the misses of
+    /// different chains don't wait for each other.
+    pub(crate) fn touch(&self, tails: &mut [BlockRef]) {
+        let mut is_more = true;
+        while is_more {
+            is_more = false;
+            for tail in tails.iter_mut().filter(|tail| **tail != 0) {
+                *tail = self.blocks.get(*tail as usize - 1).previous;
+                is_more = true;
+            }
+        }
+    }
+
     /// Gives back a chunk's blocks.
     pub(crate) fn release(&mut self, mut tail: BlockRef) {
         while tail != 0 {

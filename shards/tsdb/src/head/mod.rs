@@ -33,6 +33,8 @@ use crate::{
     wal::SampleColumns,
 };
 
+/// Series whose chains are walked at once: their blocks and links fit in the first-level cache.
+pub(crate) const TOGETHER: usize = 16;
 /// Lines to a page: 64 KiB, so that a head of a few series stays small and one of millions never moves a line.
 const LINES_PER_PAGE: usize = 1024;
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::TOGETHER;
 use crate::{SeriesRef, limits::WINDOW_MS, segmented::Pages};
 
 /// Place of a chunk in the shard's chunk files, in units of [`ChunkAddress::UNIT`] bytes over all files.
@@ -207,17 +208,38 @@ impl SealedChains {
     }
 
     fn all_newest_first(&self, series: SeriesRef) -> impl Iterator<Item = SealedChunk> {
-        let first = self.first_window.unwrap_or_default();
         let mut next = *self.newest.get(series.index());
-        std::iter::from_fn(move || {
-            let link = self.links.get(next.checked_sub(1)?)?;
-            next = link.previous;
-            // The earliest window begins before the earliest time that can be written; its chunks do not.
-            let start = (first + (link.times >> (2 * PLACE_BITS)) as i64).wrapping_mul(WINDOW_MS);
-            let place = |shift: u32| (link.times >> shift & ((1 << PLACE_BITS) - 1)) as i64;
-            let (min_time, max_time) = (start.wrapping_add(place(PLACE_BITS)), start.wrapping_add(place(0)));
-            Some(SealedChunk { min_time, max_time, address: link.address })
-        })
+        std::iter::from_fn(move || self.step(&mut next))
+    }
+
+    /// The chunk of a link, and on to the one before it.
+    fn step(&self, next: &mut u32) -> Option<SealedChunk> {
+        let link = self.links.get(next.checked_sub(1)?)?;
+        *next = link.previous;
+        // The earliest window begins before the earliest time that can be written; its chunks do not.
+        let start =
+            (self.first_window.unwrap_or_default() + (link.times >> (2 * PLACE_BITS)) as i64).wrapping_mul(WINDOW_MS);
+        let place = |shift: u32| (link.times >> shift & ((1 << PLACE_BITS) - 1)) as i64;
+        let (min_time, max_time) = (start.wrapping_add(place(PLACE_BITS)), start.wrapping_add(place(0)));
+        Some(SealedChunk { min_time, max_time, address: link.address })
+    }
+
+    /// Brings the links of some series' chunks from a time on into the cache, all chains at once, as [`super::BitChain::touch`].
+    pub(crate) fn touch(&self, series: &[u32], from: i64) {
+        let mut nexts = [0; TOGETHER];
+        for (next, series) in nexts.iter_mut().zip(series) {
+            *next = *self.newest.get(*series as usize);
+        }
+        let mut is_more = true;
+        while is_more {
+            is_more = false;
+            for next in nexts.iter_mut().filter(|next| **next != 0) {
+                match self.step(next) {
+                    Some(chunk) if chunk.max_time >= from => is_more = true,
+                    _ => *next = 0,
+                }
+            }
+        }
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
