@@ -181,6 +181,7 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
     servers.start_ingest(&data_plane).await?;
     let mut blocks = start_blocks(&shared, &data_plane)?;
     let storage = Storage::new(&data_plane, blocks.service().clone(), shared.flags.query_memory_bytes_max());
+    storage.tidy_up();
     assert!(shared.storage.set(storage).is_ok(), "set once, here");
     tokio::select! {
         opened = open_all(&mut data_plane, &mut blocks) => opened?,

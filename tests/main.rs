@@ -6,6 +6,7 @@ mod cardinality;
 mod deletion;
 mod differential;
 mod exemplars;
+mod grouping;
 mod guide;
 mod harness;
 mod histograms;

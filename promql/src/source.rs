@@ -82,11 +82,28 @@ pub trait SeriesStream {
         None
     }
 
+    /// Newest samples of the next series, at most so many, if [`Hints::last_only`] was said and the source has them as columns; the
+    /// stream goes on behind them. Series whose newest sample is not a float are left to [`SeriesStream::next_batch`].
+    fn newest_run(&mut self, max: usize) -> Option<NewestRun<'_>> {
+        let _ = max;
+        None
+    }
+
     /// Appends samples to a cleared tile until [`Tile::is_full`] or the end; false when nothing was left to append.
     ///
     /// A series comes whole, once, in ascending order of series index, its samples in ascending order of time and within the
     /// requested range; a series without samples may be left out. Stale markers are delivered as they are.
     fn next_batch(&mut self, tile: &mut Tile) -> Result<bool, SourceError>;
+}
+
+/// The newest samples of series whose numbers follow each other; never empty.
+#[derive(Clone, Copy, Debug)]
+pub struct NewestRun<'s> {
+    /// The number of the first series.
+    pub first: u32,
+    /// In milliseconds, and by series like the values; each at or before the end of the range, some perhaps before its beginning.
+    pub times: &'s [i64],
+    pub values: &'s [f64],
 }
 
 /// Why a source could not deliver.

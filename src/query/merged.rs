@@ -22,7 +22,10 @@ use tsdb::{
     select::TimeRange,
 };
 
-use super::source::{Grouper, Head, is_kept};
+use super::{
+    grouper::{Grouper, is_kept},
+    source::Head,
+};
 
 /// Series that are put together between two looks at the budget.
 const SERIES_PER_LOOK: usize = 4096;

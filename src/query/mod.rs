@@ -4,6 +4,8 @@
 //! worker of the runtime must never be held by it. Its deadline counts from its arrival. A client that hangs up cancels it.
 
 pub(crate) mod cardinality;
+mod grouper;
+mod label_columns;
 pub(crate) mod log;
 mod merged;
 pub(crate) mod running;

@@ -7,26 +7,25 @@
 //! The shards are asked first, then the set of blocks is looked at: a window that is cut in between is in both, and what the set
 //! says is cut is left out of the shards' part.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use blocks::Blocks;
 use codec::{decode_floats_into, histogram};
-use model::{Histogram, Labels, LabelsBuilder, METRIC_NAME, Matcher};
+use model::{Histogram, Labels, MatchOp, Matcher};
 use promql::{
     budget::{QueryBudget, Reservation},
-    source::{GroupIds, Grouping, SelectRequest, SeriesStream, Source, SourceError, Tile},
+    source::{GroupIds, Grouping, NewestRun, SelectRequest, SeriesStream, Source, SourceError, Tile},
 };
 use shard::{
     Handle, Refusal,
     read::{ChunkFiles, MappedChunks},
 };
 use tsdb::{
-    index::{LabelsView, PairRef},
     out_of_order::{Part, SelectedOutOfOrder, Value},
     select::{NO_LAST, SelectedChunk, Selection, TimeRange, Wanted},
 };
 
-use super::merged;
+use super::{grouper::Grouper, label_columns::LabelColumns, merged};
 
 /// Between two looks at the budget while shards are at work.
 const LOOK: Duration = Duration::from_millis(20);
@@ -35,6 +34,7 @@ pub(crate) struct StorageSource {
     handle: Handle,
     blocks: Blocks,
     files: Arc<ChunkFiles>,
+    columns: Arc<LabelColumns>,
     runtime: tokio::runtime::Handle,
     /// What one shard may select for one selector.
     bytes_max: usize,
@@ -46,10 +46,11 @@ impl StorageSource {
         handle: Handle,
         blocks: Blocks,
         files: Arc<ChunkFiles>,
+        columns: Arc<LabelColumns>,
         runtime: tokio::runtime::Handle,
         bytes_max: usize,
     ) -> Self {
-        Self { handle, blocks, files, runtime, bytes_max }
+        Self { handle, blocks, files, columns, runtime, bytes_max }
     }
 
     fn selections(&self, request: &SelectRequest<'_>, budget: &QueryBudget) -> Result<Vec<Selection>, SourceError> {
@@ -121,6 +122,9 @@ impl Source for StorageSource {
         Ok(Box::new(Stream {
             firsts,
             next: 0,
+            has_newest_runs: request.hints.last_only && head_range == range,
+            fixed: fixed_labels(request.matchers),
+            columns: &self.columns,
             head: Head { parts, range: head_range, last_only: request.hints.last_only, reader },
             _held: held,
         }))
@@ -153,7 +157,7 @@ impl Head<'_> {
         if *last_only && part.last_times[position] != NO_LAST {
             let time = part.last_times[position];
             if time >= range.min_time {
-                tile.push(time, f64::from_bits(part.last_values[position]));
+                tile.push(time, part.last_values[position]);
             }
         } else if *last_only {
             reader.newest(shard, part, position, *range, tile)?;
@@ -164,10 +168,20 @@ impl Head<'_> {
     }
 }
 
+/// Labels of which the matchers leave one value.
+fn fixed_labels(matchers: &[Matcher]) -> Vec<(String, String)> {
+    let is_fixed = |matcher: &&Matcher| matcher.op() == MatchOp::Equal && !matcher.value().is_empty();
+    matchers.iter().filter(is_fixed).map(|one| (one.name().to_owned(), one.value().to_owned())).collect()
+}
+
 struct Stream<'s> {
     /// The number of each part's first series, and one past the last of all.
     firsts: Vec<usize>,
     next: usize,
+    /// Whether newest samples are columns that need not be looked at.
+    has_newest_runs: bool,
+    fixed: Vec<(String, String)>,
+    columns: &'s LabelColumns,
     head: Head<'s>,
     /// Gives the selection's memory back when the stream goes.
     _held: Reservation,
@@ -201,11 +215,28 @@ impl SeriesStream for Stream<'_> {
     }
 
     fn group_ids(&mut self, grouping: Grouping<'_>) -> Option<GroupIds> {
-        let mut grouper = Grouper::default();
-        for part in &self.head.parts {
-            grouper.add(part, grouping);
+        let mut grouper = Grouper::new(&self.fixed, grouping);
+        for (shard, part) in self.head.parts.iter().enumerate() {
+            grouper.add_by_columns(part, grouping, |name| self.columns.get(shard, part, name));
         }
         Some(grouper.found)
+    }
+
+    fn newest_run(&mut self, max: usize) -> Option<NewestRun<'_>> {
+        if !self.has_newest_runs || self.next >= self.series_count() {
+            return None;
+        }
+        let (part, position) = self.place(self.next);
+        let part = &self.head.parts[part];
+        let times = &part.last_times[position..];
+        let times = &times[..times.len().min(max)];
+        let count = times.iter().position(|time| *time == NO_LAST).unwrap_or(times.len());
+        if count == 0 {
+            return None;
+        }
+        let first = u32::try_from(self.next).expect("a selection is bounded far below 2^32 series");
+        self.next += count;
+        Some(NewestRun { first, times: &times[..count], values: &part.last_values[position..position + count] })
     }
 
     fn next_batch(&mut self, tile: &mut Tile) -> Result<bool, SourceError> {
@@ -349,97 +380,4 @@ impl<'s> Reader<'s> {
         }
         Ok(())
     }
-}
-
-/// Gives series of equal group labels equal numbers, without building the labels of each series.
-#[derive(Default)]
-pub(super) struct Grouper {
-    pub(super) found: GroupIds,
-    /// Shards number their label pairs each for itself; groups meet here.
-    by_labels: HashMap<Labels, u32>,
-}
-
-/// What is known of a label pair.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Unknown,
-    Left,
-    /// Part of the group's labels.
-    Kept,
-}
-
-impl Grouper {
-    /// Appends the numbers of all series of a part.
-    pub(super) fn add(&mut self, part: &Selection, grouping: Grouping<'_>) {
-        let mut roles: Vec<Role> = Vec::new();
-        // Group numbers by the kept pairs. Most groupings keep one pair, which needs no hashing.
-        let mut by_one: Vec<Option<u32>> = Vec::new();
-        let mut by_many: HashMap<Box<[PairRef]>, u32> = HashMap::new();
-        let mut kept = Vec::new();
-        for series in &part.series {
-            kept.clear();
-            for pair in part.labels.pairs(*series) {
-                let role = entry(&mut roles, pair, Role::Unknown);
-                if *role == Role::Unknown {
-                    *role = role_of(part.labels.name_of(pair), grouping);
-                }
-                if *role == Role::Kept {
-                    kept.push(pair);
-                    // A name stands once in a label set, so no further pair can be one of these.
-                    if !grouping.without && kept.len() == grouping.labels.len() {
-                        break;
-                    }
-                }
-            }
-            let known = match kept[..] {
-                [pair] => *entry(&mut by_one, pair, None),
-                _ => by_many.get(&kept[..]).copied(),
-            };
-            let id = known.unwrap_or_else(|| {
-                let id = self.number(&part.labels, &kept);
-                match kept[..] {
-                    [pair] => by_one[pair.0 as usize] = Some(id),
-                    _ => drop(by_many.insert(kept.as_slice().into(), id)),
-                }
-                id
-            });
-            self.found.ids.push(id);
-        }
-    }
-
-    fn number(&mut self, view: &LabelsView, kept: &[PairRef]) -> u32 {
-        let mut builder = LabelsBuilder::default();
-        for pair in kept {
-            builder.set(view.name_of(*pair), view.value_of(*pair));
-        }
-        self.number_of(builder.build())
-    }
-
-    /// The number of the group with these labels.
-    pub(super) fn number_of(&mut self, labels: Labels) -> u32 {
-        let next = u32::try_from(self.found.labels.len()).expect("no more groups than series");
-        *self.by_labels.entry(labels).or_insert_with_key(|labels| {
-            self.found.labels.push(labels.clone());
-            next
-        })
-    }
-}
-
-fn entry<T: Copy>(table: &mut Vec<T>, pair: PairRef, empty: T) -> &mut T {
-    let index = pair.0 as usize;
-    if index >= table.len() {
-        table.resize((index + 1).next_power_of_two(), empty);
-    }
-    &mut table[index]
-}
-
-fn role_of(name: &str, grouping: Grouping<'_>) -> Role {
-    let listed = grouping.labels.binary_search_by(|label| label.as_str().cmp(name)).is_ok();
-    let kept = if grouping.without { !listed && name != METRIC_NAME } else { listed };
-    if kept { Role::Kept } else { Role::Left }
-}
-
-/// Whether a label of this name belongs to a group's labels.
-pub(super) fn is_kept(name: &str, grouping: Grouping<'_>) -> bool {
-    role_of(name, grouping) == Role::Kept
 }

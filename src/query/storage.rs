@@ -26,7 +26,7 @@ use tsdb::{
     select::{self, TimeRange, Wanted},
 };
 
-use super::{cardinality::Cardinality, source::StorageSource};
+use super::{cardinality::Cardinality, label_columns::LabelColumns, source::StorageSource};
 
 /// The data plane, seen from the control plane.
 #[derive(Clone)]
@@ -34,6 +34,7 @@ pub(crate) struct Storage {
     handle: Handle,
     blocks: blocks::Service,
     files: Arc<ChunkFiles>,
+    columns: Arc<LabelColumns>,
     receiver: Arc<Receiver>,
     writes: Arc<IngestCounters>,
     metadata: Arc<MetadataStore>,
@@ -94,9 +95,14 @@ impl Storage {
             backend @ BackendInUse::Portable { instead: Some(reason) } => format!("{}: {reason}", backend.name()),
         };
         let (files, receiver) = (Arc::new(data_plane.chunk_files()), Arc::new(data_plane.receiver()));
-        tokio::spawn(unmap_unused(Arc::downgrade(&files)));
         let (writes, metadata) = (data_plane.ingest_counters().clone(), data_plane.metadata().clone());
-        Self { handle: data_plane.handle(), blocks, files, receiver, writes, metadata, backend, bytes_max }
+        let columns = Arc::default();
+        Self { handle: data_plane.handle(), blocks, files, columns, receiver, writes, metadata, backend, bytes_max }
+    }
+
+    /// Lets go, from now on, of what queries have left behind for the next ones when none comes.
+    pub(crate) fn tidy_up(&self) {
+        tokio::spawn(unmap_unused(Arc::downgrade(&self.files)));
     }
 
     /// Counts of the write requests of all ports.
@@ -115,8 +121,8 @@ impl Storage {
 
     /// What the PromQL engine reads from.
     pub(crate) fn source(&self, runtime: tokio::runtime::Handle) -> StorageSource {
-        let (blocks, files) = (self.blocks.blocks.clone(), self.files.clone());
-        StorageSource::new(self.handle.clone(), blocks, files, runtime, self.bytes_max)
+        let (blocks, files, columns) = (self.blocks.blocks.clone(), self.files.clone(), self.columns.clone());
+        StorageSource::new(self.handle.clone(), blocks, files, columns, runtime, self.bytes_max)
     }
 
     /// Whether recovery is done.

@@ -167,6 +167,29 @@ impl Batch {
         self.valid.push(1);
     }
 
+    /// Rows that still have room in a batch with one step.
+    pub(crate) fn room(&self) -> usize {
+        BATCH_VALUES.saturating_sub(self.values.len())
+    }
+
+    /// Appends a row of a batch with one step for each value that there is, of series that follow each other.
+    pub(crate) fn push_singles(&mut self, first: u32, values: impl ExactSizeIterator<Item = Option<f64>>) {
+        debug_assert_eq!(self.steps, 1, "one value is a whole row");
+        let before = self.series.len();
+        let all = before + values.len();
+        self.series.resize(all, 0);
+        self.values.resize(all, 0.0);
+        let mut kept = before;
+        for (series, value) in (first..).zip(values) {
+            // Written in any case, and kept if it is one: no branch.
+            (self.series[kept], self.values[kept]) = (series, value.unwrap_or_default());
+            kept += usize::from(value.is_some());
+        }
+        self.series.truncate(kept);
+        self.values.truncate(kept);
+        self.valid.resize(kept, 1);
+    }
+
     pub(crate) fn push_copy(&mut self, series: u32, row: Row<'_>) {
         let first = self.values.len();
         self.series.push(series);
@@ -222,6 +245,12 @@ impl Batch {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, Row<'_>)> {
         (0..self.rows()).map(|row| (self.series[row], self.row(row)))
+    }
+
+    /// The values of a batch with one step, if all are there.
+    pub(crate) fn all_singles(&self) -> Option<&[f64]> {
+        debug_assert_eq!(self.steps, 1, "one value is a whole row");
+        self.valid.iter().all(|valid| *valid != 0).then_some(&self.values)
     }
 
     /// Series and value of all floats that are there, of a batch with one step.

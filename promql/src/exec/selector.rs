@@ -15,7 +15,7 @@ use crate::{
     },
     functions::{extended, mixed::Remark},
     plan::{GroupBy, HistogramDetail, Selector},
-    source::{Grouping, Hints, Samples, SelectRequest, SeriesStream, Tile},
+    source::{Grouping, Hints, NewestRun, Samples, SelectRequest, SeriesStream, Tile},
 };
 
 /// Which times a selection reads: both ends inclusive, in milliseconds.
@@ -138,8 +138,27 @@ impl SelectorOperator<'_> {
         self.stream.labels(series)
     }
 
+    /// Takes what the source has as columns already.
+    fn next_newest(&mut self, batch: &mut Batch) -> Result<()> {
+        if self.take == Take::StartTimestamp {
+            return Ok(());
+        }
+        let end = self.windows.end(0);
+        let start = end.saturating_sub(self.windows.range);
+        let is_time = self.take.is_time();
+        while let Some(NewestRun { first, times, values }) = self.tile.newest_run(self.stream.as_mut(), batch.room())? {
+            let value_of = |(time, value): (&i64, &f64)| {
+                let is_there = (*time > start) & (*time <= end) & !sample::is_stale(*value);
+                is_there.then_some(if is_time { *time as f64 / 1000.0 } else { *value })
+            };
+            batch.push_singles(first, times.iter().zip(values).map(value_of));
+        }
+        Ok(())
+    }
+
     fn next_instants(&mut self, batch: &mut Batch) -> Result<bool> {
         let (end, range) = (self.windows.end(0), self.windows.range);
+        self.next_newest(batch)?;
         while !batch.is_full() && self.tile.advance(self.stream.as_mut(), false)? {
             let (series, samples) = self.tile.current();
             if !samples.histograms.is_empty() || self.take == Take::StartTimestamp {
@@ -337,6 +356,25 @@ impl<'q> TileCursor<'q> {
         }
         self.next += 1;
         Ok(true)
+    }
+
+    /// The newest samples of the next series, where the source has them as columns, if the tile has been walked to its end.
+    pub(crate) fn newest_run<'t>(
+        &mut self,
+        stream: &'t mut dyn SeriesStream,
+        max: usize,
+    ) -> Result<Option<NewestRun<'t>>> {
+        if max == 0 || self.next < self.tile.series_len() {
+            return Ok(None);
+        }
+        self.context.budget.check()?;
+        let Some(run) = stream.newest_run(max) else { return Ok(None) };
+        if !self.is_replay {
+            self.context.budget.count_read(run.times.len());
+        }
+        // The columns' bytes are the source's.
+        self.held.set(run.times.len(), 0)?;
+        Ok(Some(run))
     }
 
     /// The series that the last `advance` went to.

@@ -49,13 +49,13 @@ pub struct Selection {
     /// What [`Self::series`] and the labels are numbered in.
     pub generation: u32,
     pub series: Vec<SeriesRef>,
-    /// What chunks of each series in chunk files are marked with, by position in `series`; empty when only series were wanted.
+    /// What chunks of each series in chunk files are marked with, by position in `series`, as far as the last series with chunks.
     pub tags: Vec<SeriesTag>,
     /// Newest samples, by position in `series`; only filled when [`Wanted::Last`] was asked for. [`NO_LAST`] as the time says
     /// that the series' chunks have to be read.
     pub last_times: Vec<i64>,
-    pub last_values: Vec<u64>,
-    /// One past the last chunk of each series, by position in `series`; empty when only series were wanted.
+    pub last_values: Vec<f64>,
+    /// One past the last chunk of each series, by position in `series`, as far as the last series with chunks.
     pub chunk_ends: Vec<u32>,
     /// In order of time within a series.
     pub chunks: Vec<SelectedChunk>,
@@ -113,6 +113,23 @@ struct Collecting {
     series: Vec<u32>,
     next: usize,
     selection: Selection,
+}
+
+/// From this share of the numbers between the first and the last on, a set is taken run by run.
+const DENSE_SHARE: u64 = 4;
+
+/// All numbers of a set.
+fn numbers(set: &RoaringBitmap) -> Vec<u32> {
+    let span = set.max().zip(set.min()).map_or(0, |(max, min)| u64::from(max - min) + 1);
+    if set.len() * DENSE_SHARE < span {
+        return set.iter().collect();
+    }
+    let mut all = Vec::with_capacity(set.len() as usize);
+    let mut rest = set.iter();
+    while let Some(run) = rest.next_range() {
+        all.extend(run);
+    }
+    all
 }
 
 /// Running one matcher over the values of its label.
@@ -182,8 +199,8 @@ impl Selecting {
             return Progress::More;
         }
         let (range, wanted) = (self.range, self.wanted);
-        let mut chosen = || self.chosen.take().unwrap_or_else(|| head.matching(&self.matchers).iter().collect());
-        let found = self.found.get_or_insert_with(|| Collecting::new(head, chosen()));
+        let mut chosen = || self.chosen.take().unwrap_or_else(|| numbers(&head.matching(&self.matchers)));
+        let found = self.found.get_or_insert_with(|| Collecting::new(head, chosen(), wanted));
         if found.next < found.series.len() {
             found.advance(head, range, wanted);
             return Progress::More;
@@ -219,14 +236,15 @@ impl MatcherRun {
 }
 
 impl Collecting {
-    fn new(head: &Head, series: Vec<u32>) -> Self {
+    fn new(head: &Head, series: Vec<u32>, wanted: Wanted) -> Self {
+        let lasts = if wanted == Wanted::Last { series.len() } else { 0 };
         let selection = Selection {
             labels: Arc::new(head.labels_view()),
             generation: head.generation,
-            series: Vec::new(),
+            series: Vec::with_capacity(series.len()),
             tags: Vec::new(),
-            last_times: Vec::new(),
-            last_values: Vec::new(),
+            last_times: Vec::with_capacity(lasts),
+            last_values: Vec::with_capacity(lasts),
             chunk_ends: Vec::new(),
             chunks: Vec::new(),
             bytes: Vec::new(),
@@ -324,13 +342,11 @@ impl Head {
         // Of a histogram the line does not have the value.
         if line.time <= range.max_time && line.value != HISTOGRAM_MARK && !is_deleted() {
             selection.series.push(series);
-            selection.tags.push(line.id.into());
             selection.last_times.push(line.time);
-            selection.last_values.push(line.value);
-            selection.chunk_ends.push(selection.chunks.len() as u32);
+            selection.last_values.push(f64::from_bits(line.value));
         } else if self.collect_chunks(series, range, selection) {
             selection.last_times.push(NO_LAST);
-            selection.last_values.push(0);
+            selection.last_values.push(0.0);
         }
     }
 
@@ -387,6 +403,9 @@ impl Head {
         selection.chunks[first..].reverse();
         let found = selection.chunks.len() > first;
         if found {
+            // Series whose newest sample was enough have no chunks here.
+            selection.tags.resize(selection.series.len(), SeriesTag(0));
+            selection.chunk_ends.resize(selection.series.len(), first as u32);
             selection.deleted.extend(shared.map(|deleted| (selection.series.len() as u32, deleted.clone())));
             selection.series.push(series);
             selection.tags.push(line.id.into());

@@ -139,8 +139,36 @@ impl SumCells {
     }
 }
 
+/// Sums that are made side by side where one alone would wait for each addition.
+const LANES: usize = 8;
+
+impl SumCells {
+    /// Adds values to the only cell.
+    fn add_to_one(&mut self, values: &[f64]) {
+        let (mut sums, mut lost) = ([0.0; LANES], [0.0; LANES]);
+        let chunks = values.chunks_exact(LANES);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for ((sum, lost), value) in sums.iter_mut().zip(&mut lost).zip(chunk) {
+                add(sum, lost, *value);
+            }
+        }
+        for part in sums.iter().chain(&lost).chain(rest) {
+            add(&mut self.sums[0], &mut self.lost[0], *part);
+        }
+        self.valid[0] |= u64::from(!values.is_empty());
+    }
+}
+
 impl Cells for SumCells {
     fn add(&mut self, groups: &[u32], batch: &Batch) -> Result<()> {
+        if self.steps == 1
+            && self.sums.len() == 1
+            && let Some(values) = batch.all_singles()
+        {
+            self.add_to_one(values);
+            return Ok(());
+        }
         if self.steps == 1 {
             for (series, value) in batch.singles() {
                 let group = groups[series as usize] as usize;

@@ -173,7 +173,7 @@ proptest! {
         let selection = bench.select(&[], range, Wanted::Last);
         let mut found = BTreeMap::new();
         for (position, &series) in selection.series.iter().enumerate() {
-            let mut last = (selection.last_times[position], selection.last_values[position]);
+            let mut last = (selection.last_times[position], selection.last_values[position].to_bits());
             if last.0 == NO_LAST {
                 let (mut times, mut values) = (Vec::new(), Vec::new());
                 for chunk in selection.chunks_of(position) {

@@ -76,7 +76,7 @@ impl Bench {
     fn check_newest(&self) {
         let selection = self.select(&[], ALL_TIME, Wanted::Last);
         for (position, &series) in selection.series.iter().enumerate() {
-            let (time, value) = (selection.last_times[position], selection.last_values[position]);
+            let (time, value) = (selection.last_times[position], selection.last_values[position].to_bits());
             let samples = self.model.get(&selection.labels.labels(series).to_string());
             if time != NO_LAST {
                 assert_eq!(samples.and_then(|samples| samples.last()), Some(&(time, value)));
