@@ -23,6 +23,8 @@ use crate::json::Json;
 
 /// What is written before it is sent: the unit of a response's memory, and an answer below it goes with its length.
 const PIECE_BYTES: usize = 64 << 10;
+/// What is mostly written between two looks at how much there is.
+const PIECE_SLACK: usize = 16 << 10;
 /// Pieces on their way.
 const PIECES: usize = 4;
 /// How long a client may take to read a piece.
@@ -73,6 +75,7 @@ impl Answer {
             head.send(json_response(StatusCode::OK, body)).map_err(|_| Gone)?;
         }
         let piece = Piece::Data(self.json.take().into());
+        self.json.reserve(PIECE_BYTES + PIECE_SLACK);
         self.send(piece)
     }
 

@@ -150,6 +150,11 @@ impl Json {
         self.out.len()
     }
 
+    /// Makes room for so many bytes at once.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+
     /// What has been written since the last call; writing goes on behind it.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)

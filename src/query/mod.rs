@@ -150,6 +150,7 @@ impl QueryService {
         metrics.query_durations.queue_time.observe(timings.queue);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
+            give_way();
             let (result, timings) = evaluate(&engine, storage.source(runtime), &query, deadline, &listed, timings);
             metrics.query_durations.inner_eval.observe(timings.evaluation);
             let error = result.as_ref().err().map(ToString::to_string);
@@ -161,6 +162,16 @@ impl QueryService {
         });
         Ok(Running(monitor))
     }
+}
+
+/// How far threads of queries give way to others, as in nice(2). Those that write the shards' logs are on the same CPUs: of equal
+/// weight, each write would wait for as many time slices as there are queries.
+const NICE: i32 = 10;
+
+/// On a thread of the runtime's that blocks; it stays so for whatever it does next.
+fn give_way() {
+    // A thread that does not give way costs latency, not correctness.
+    rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE).ok();
 }
 
 fn evaluate(

@@ -264,19 +264,19 @@ enum Give {
 }
 
 /// Largest or smallest sample of a window: candidates wait in a queue in which each beats all behind it.
-struct ExtremumOverTime {
-    beats: fn(f64, f64) -> bool,
+struct ExtremumOverTime<F> {
+    beats: F,
     give: Give,
     queue: VecDeque<usize>,
 }
 
-impl ExtremumOverTime {
-    fn new(beats: fn(f64, f64) -> bool, give: Give) -> Self {
+impl<F: Fn(f64, f64) -> bool> ExtremumOverTime<F> {
+    fn new(beats: F, give: Give) -> Self {
         Self { beats, give, queue: VecDeque::new() }
     }
 }
 
-impl Kernel for ExtremumOverTime {
+impl<F: Fn(f64, f64) -> bool> Kernel for ExtremumOverTime<F> {
     fn run(&mut self, samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>) {
         let Samples { times, values, .. } = samples;
         self.queue.clear();

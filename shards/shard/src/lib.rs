@@ -30,6 +30,7 @@ pub mod start;
 pub mod stats;
 pub mod survey;
 mod truncate;
+mod turns;
 
 pub use handle::{Handle, Mailbox, Refusal};
 pub use recovery::OpenError;

@@ -22,7 +22,9 @@ impl<R: Runtime> Core<R> {
         bytes_max: usize,
     ) -> Result<Vec<SelectedOutOfOrder>, Refusal> {
         loop {
+            let turn = self.turns.take().await;
             let more = selecting.advance(&self.head.borrow());
+            drop(turn);
             if selecting.heap_bytes() > bytes_max {
                 return Err(Refusal::SelectionTooLarge { bytes_max });
             }

@@ -40,6 +40,7 @@ use crate::{
     signal::Signal,
     spare::Spares,
     stats::ShardStats,
+    turns::Turns,
 };
 
 /// A shard that has recovered. Clones are the same shard; they stay on its thread.
@@ -83,6 +84,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) chunks_ready: Signal,
     pub(crate) checkpointing: Checkpointing,
     pub(crate) pins: Pins,
+    /// Of tasks that read.
+    pub(crate) turns: Turns,
     pub(crate) spares: Vec<Rc<Spares<R>>>,
     pub(crate) counters: RefCell<ShardStats>,
     pub(crate) growth: RefCell<Growth>,
@@ -141,6 +144,7 @@ impl<R: Runtime> Shard<R> {
             commits: Commits::default(),
             chunks_ready: Signal::default(),
             pins: Pins::default(),
+            turns: Turns::default(),
             checkpointing: Checkpointing::new(recovered.checkpoint, config.checkpoint_log_bytes_min),
             spares,
             counters: RefCell::new(ShardStats { recovery: recovered.stats, ..ShardStats::default() }),
@@ -355,7 +359,13 @@ impl<R: Runtime> Core<R> {
 
     async fn select_exemplars(&self, mut selecting: SelectingExemplars) -> Result<Vec<SelectedExemplars>, Refusal> {
         self.head.borrow_mut().set_exemplars_max(self.shared.shard_exemplars_max());
-        while selecting.advance(&self.head.borrow()) {
+        loop {
+            let turn = self.turns.take().await;
+            let more = selecting.advance(&self.head.borrow());
+            drop(turn);
+            if !more {
+                break;
+            }
             self.runtime.yield_now().await;
         }
         self.everything_durable().await?;
@@ -381,7 +391,9 @@ impl<R: Runtime> Core<R> {
         bytes_max: usize,
     ) -> Result<Box<Selection>, Refusal> {
         loop {
+            let turn = self.turns.take().await;
             let progress = selecting.advance(&self.head.borrow());
+            drop(turn);
             match progress {
                 Progress::Done(selection) => return Ok(selection),
                 Progress::Renumbered => return Err(Refusal::Renumbered { shard: self.number }),

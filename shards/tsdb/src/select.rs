@@ -151,8 +151,10 @@ pub enum Progress {
 
 /// Label values that a slice matches.
 const VALUES_PER_SLICE: usize = 4096;
-/// Series that a slice collects.
-const SERIES_PER_SLICE: usize = 4096;
+/// Series that are collected at once if there are no more: such a selection sees all of a write or nothing.
+const SERIES_AT_ONCE: usize = 4096;
+/// Series that a slice of a larger selection collects. With many selections under way a write waits for a slice of each.
+const SERIES_PER_SLICE: usize = 512;
 
 impl Selecting {
     pub fn new(matchers: &[Matcher], range: TimeRange, wanted: Wanted) -> Self {
@@ -255,7 +257,8 @@ impl Collecting {
     }
 
     fn advance(&mut self, head: &Head, range: TimeRange, wanted: Wanted) {
-        let end = (self.next + SERIES_PER_SLICE).min(self.series.len());
+        let slice = if self.series.len() <= SERIES_AT_ONCE { SERIES_AT_ONCE } else { SERIES_PER_SLICE };
+        let end = (self.next + slice).min(self.series.len());
         for group in self.series[self.next..end].chunks(TOGETHER) {
             if wanted == Wanted::Samples {
                 head.touch(group, range.min_time);
