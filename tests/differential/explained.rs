@@ -55,6 +55,8 @@ const OF_FAILURES: &[&str] = &[
     "found duplicate series for the match group",
     "multiple matches for labels",
     "overflows int64",
+    "Parameter value is NaN",
+    "Ratio value is NaN",
 ];
 
 pub(super) fn is_of_order(query: &str, ours: &Parts, theirs: &Parts) -> bool {

@@ -15,6 +15,7 @@ use crate::{
         arithmetic::{self, Operation},
         batch::{Cell, Row, any, fill, words_for},
         broadcast::Broadcast,
+        each_row,
         grid::{Grid, STEPS_MAX, Windows},
         join::Join,
         map::{self, Change, Map},
@@ -263,19 +264,21 @@ fn aggregate<'q>(context: &'q Context<'q>, aggregate: &Aggregate, span: Span, gr
     let parameter_span = aggregate.parameter.as_ref().map_or(span, |parameter| parameter.span);
     Ok(match aggregate.op {
         AggregateOp::TopK | AggregateOp::BottomK => {
-            let counts = counts(&parameter(&aggregate.parameter)?)?;
-            let input = vector(context, &aggregate.operand, grid)?;
+            let checked = counts(&parameter(&aggregate.parameter)?);
+            let (counts, input) = beside_operand(context, &aggregate.operand, grid, checked)?;
             let direction =
                 if aggregate.op == AggregateOp::TopK { Direction::Descending } else { Direction::Ascending };
             Box::new(Top::new(context, input, grouping, &counts, direction, span, steps)?)
         }
         AggregateOp::LimitK => {
-            let counts = counts(&parameter(&aggregate.parameter)?)?;
-            Box::new(Limited::first(context, vector(context, &aggregate.operand, grid)?, grouping, counts, steps)?)
+            let checked = counts(&parameter(&aggregate.parameter)?);
+            let (counts, input) = beside_operand(context, &aggregate.operand, grid, checked)?;
+            Box::new(Limited::first(context, input, grouping, counts, steps)?)
         }
         AggregateOp::LimitRatio => {
-            let ratio = capped_ratio(context, parameter(&aggregate.parameter)?, parameter_span)?;
-            Box::new(Limited::ratio(context, vector(context, &aggregate.operand, grid)?, ratio, steps))
+            let checked = capped_ratio(context, parameter(&aggregate.parameter)?, parameter_span);
+            let (ratio, input) = beside_operand(context, &aggregate.operand, grid, checked)?;
+            Box::new(Limited::ratio(context, input, ratio, steps))
         }
         AggregateOp::CountValues => {
             let label = text(aggregate.parameter.as_ref().expect("the parser has checked that there is a parameter"));
@@ -298,6 +301,21 @@ fn aggregate<'q>(context: &'q Context<'q>, aggregate: &Aggregate, span: Span, gr
             })?)
         }
     })
+}
+
+/// A parameter and the operand that it is for. If the parameter is not sound, what is wrong in the operand is said first, as the
+/// reference implementation looks at the parameter last.
+fn beside_operand<'q, T>(
+    context: &'q Context<'q>,
+    operand: &Node,
+    grid: Grid,
+    checked: Result<T>,
+) -> Result<(T, BoxOperator<'q>)> {
+    let mut input = vector(context, operand, grid)?;
+    if checked.is_err() {
+        each_row(context, input.as_mut(), grid.count, |_, _| Ok(()))?;
+    }
+    Ok((checked?, input))
 }
 
 fn warn_of_odd_quantiles(context: &Context<'_>, quantile: &Scalar, span: Span) {
