@@ -94,7 +94,7 @@ impl SeriesStream for Stream<'_> {
     }
 }
 
-const RANGE_QUERIES: [&str; 12] = [
+const RANGE_QUERIES: [&str; 22] = [
     "sum by (job) (requests_total)",
     "sum by (job) (rate(requests_total[5m]))",
     "avg by (job) (rate(requests_total[5m]))",
@@ -107,6 +107,16 @@ const RANGE_QUERIES: [&str; 12] = [
     "topk(5, rate(requests_total[5m]))",
     "quantile by (job) (0.9, requests_total)",
     "sum(requests_total / ignoring (path) group_left () max without (path) (requests_total))",
+    "sum(requests_total / requests_total)",
+    "count(requests_total and on (instance) requests_total{path=\"/api/v1/7\"})",
+    "count(requests_total unless on (path) requests_total{instance=\"10.0.0.7:9100\"})",
+    "sum(clamp_max(requests_total, 500) ^ 2)",
+    "count(label_replace(requests_total, \"version\", \"$1\", \"path\", \"/api/(.*)\"))",
+    "stddev by (instance) (requests_total)",
+    "avg(deriv(requests_total[5m]))",
+    "sum(max_over_time(rate(requests_total[1m])[10m:1m]))",
+    "count_values by (job) (\"value\", requests_total > 1900)",
+    "absent(requests_total > 1e9)",
 ];
 
 const INSTANT_QUERIES: [&str; 4] =
