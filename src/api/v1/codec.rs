@@ -144,7 +144,9 @@ fn write_stats(json: &mut Json, finished: &Finished) {
     let statistics = &finished.output.statistics;
     json.key("samples").object();
     json.key("totalQueryableSamples").integer(statistics.samples_read as u64);
-    json.key("peakSamples").integer(statistics.samples_peak as u64).end_object().end_object();
+    json.key("peakSamples").integer(statistics.samples_peak as u64);
+    // Each sample is read once, however many windows it is in.
+    json.key("samplesRead").integer(statistics.samples_read as u64).end_object().end_object();
 }
 
 fn write_annotations(json: &mut Json, annotations: &[Annotation], truncated: bool) {
