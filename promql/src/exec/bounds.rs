@@ -1,8 +1,12 @@
 //! Where the windows of all steps begin and end among the samples of a series.
 
-use crate::exec::{
-    batch::{set_bit, words_for},
-    grid::Windows,
+use crate::{
+    exec::{
+        batch::{set_bit, words_for},
+        grid::Windows,
+    },
+    functions::each_window,
+    source::Samples,
 };
 
 /// The bounds of one series' windows. Series that are scraped together have the same times, so what was found for one serves
@@ -25,26 +29,18 @@ impl Bounds {
         }
         self.times.clear();
         self.times.extend_from_slice(times);
-        self.first.clear();
-        self.last.clear();
-        self.used.clear();
-        self.used.resize(words_for(windows.len()), 0);
-        let (mut low, mut high) = (0, 0);
-        for (step, end) in windows.ends().enumerate() {
-            let start = end.saturating_sub(windows.range);
-            while high < times.len() && times[high] <= end {
-                high += 1;
-            }
-            while low < high && times[low] <= start {
-                low += 1;
-            }
-            let is_used = low < high;
-            if is_used {
-                set_bit(&mut self.used, step);
-            }
-            self.first.push(if is_used { position(low) } else { 0 });
-            self.last.push(if is_used { position(high - 1) } else { 0 });
+        let Self { first, last, used, .. } = self;
+        for positions in [&mut *first, last] {
+            positions.clear();
+            positions.resize(windows.len(), 0);
         }
+        used.clear();
+        used.resize(words_for(windows.len()), 0);
+        let samples = Samples { times, values: &[], start_times: &[], histograms: &[] };
+        each_window(samples, windows, |step, _, window| {
+            set_bit(used, step);
+            (first[step], last[step]) = (position(window.start), position(window.end - 1));
+        });
         true
     }
 
