@@ -130,9 +130,6 @@ pub(super) fn reason(query: &str, ours: &Parts, theirs: &Parts) -> Option<&'stat
     if is_variance && ours.1 == theirs.1 && is_within(&ours.0, &theirs.0, 1e-4, 0.0) {
         return Some("variances of numbers as large as times, of which few digits are left");
     }
-    if query.starts_with("timestamp(") && query.contains('@') && query.contains("offset") && ours.1 == theirs.1 {
-        return Some("3.5 forgets the offset of a selector with @ inside timestamp");
-    }
     if query.starts_with("-(")
         && theirs.1.iter().any(|text| text.contains("same labelset"))
         && ours.0["result"].is_array()
