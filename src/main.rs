@@ -7,6 +7,7 @@ mod api;
 mod app;
 mod calendar;
 mod config;
+mod header_text;
 mod json;
 mod load;
 mod local_storage;

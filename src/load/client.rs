@@ -7,12 +7,14 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     HeaderMap, Request, Uri,
     client::conn::http1::{self, SendRequest},
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT},
     http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use wire::remote_write::Protocol;
+
+use crate::header_text;
 
 /// Where to write, checked.
 #[derive(Debug)]
@@ -73,11 +75,10 @@ impl Endpoint {
 }
 
 fn parse_headers(headers: &[String]) -> Result<HeaderMap, EndpointError> {
-    let parse = |header: &String| {
-        let (name, value) = header.split_once(':')?;
-        Some((name.trim().parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?))
-    };
-    headers.iter().map(|header| parse(header).ok_or_else(|| EndpointError::Header { header: header.clone() })).collect()
+    headers
+        .iter()
+        .map(|header| header_text::parse(header).ok_or_else(|| EndpointError::Header { header: header.clone() }))
+        .collect()
 }
 
 /// What a server answered.

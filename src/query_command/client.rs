@@ -8,7 +8,7 @@ use form_urlencoded::Serializer;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     HeaderMap, Method, Request, StatusCode, Uri,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT},
 };
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{
@@ -16,6 +16,8 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use model::labels::is_plain_label_name;
+
+use crate::header_text;
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// More than a terminal can be meant for.
@@ -62,7 +64,8 @@ impl Api {
             all.insert(AUTHORIZATION, basic(user));
         }
         for header in headers {
-            let (name, value) = parse_header(header).ok_or_else(|| ApiError::Header { header: header.clone() })?;
+            let (name, value) =
+                header_text::parse(header).ok_or_else(|| ApiError::Header { header: header.clone() })?;
             all.insert(name, value);
         }
         Ok(Self { base: format!("{scheme}://{host}{}", uri.path().trim_end_matches('/')), headers: all })
@@ -121,11 +124,6 @@ async fn send(request: Request<Full<Bytes>>) -> Result<Result<(StatusCode, Bytes
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-fn parse_header(header: &str) -> Option<(HeaderName, HeaderValue)> {
-    let (name, value) = header.split_once(':')?;
-    Some((name.trim().parse().ok()?, value.trim().parse().ok()?))
 }
 
 /// `user:password`, each with the signs of a URL behind percent signs.

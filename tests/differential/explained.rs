@@ -118,10 +118,7 @@ pub(super) fn reason(query: &str, ours: &Parts, theirs: &Parts) -> Option<&'stat
     if query.contains("count_values") && ours.1 == theirs.1 {
         return Some("sums in another order, within a text");
     }
-    if query.starts_with("absent")
-        && ours.1 == theirs.1
-        && is_close(&without_metrics(&ours.0), &without_metrics(&theirs.0))
-    {
+    if query.starts_with("absent") && ours.1 == theirs.1 && differ_in_repeated_labels(query, &ours.0, &theirs.0) {
         return Some(
             "of a label that is asked for twice, 3.5 puts the matchers in another order when there are series to look among",
         );
@@ -199,13 +196,20 @@ fn without_unknown(value: &Value, other: &Value) -> Value {
     }
 }
 
-/// An answer whose series have no labels.
-fn without_metrics(data: &Value) -> Value {
-    let mut data = data.clone();
-    for series in data["result"].as_array_mut().into_iter().flatten() {
-        series["metric"] = Value::Null;
-    }
-    data
+/// Whether answers are the same but for labels that a selector asks for more than once.
+fn differ_in_repeated_labels(query: &str, ours: &Value, theirs: &Value) -> bool {
+    let asked =
+        |label: &str| ["=", "!"].iter().map(|sign| query.matches(&format!("{label}{sign}")).count()).sum::<usize>();
+    let without = |data: &Value| {
+        let mut data = data.clone();
+        for series in data["result"].as_array_mut().into_iter().flatten() {
+            if let Some(labels) = series["metric"].as_object_mut() {
+                labels.retain(|label, _| asked(label) < 2);
+            }
+        }
+        data
+    };
+    is_close(&without(ours), &without(theirs))
 }
 
 /// Whether each histogram of ours is one of theirs with every bucket smaller by one factor.
