@@ -31,8 +31,10 @@ fn a_running_query_is_listed_and_can_be_ended() {
     let server = Server::start(folder.path(), &["--web.enable-admin-api", "--query.slow-threshold=10ms"]);
     assert_eq!(active(server.address), Vec::<Value>::new());
     let client = ask_slowly(server.address);
-    let query = eventually("a query that holds memory", || {
-        active(server.address).into_iter().find(|query| query["memoryBytes"].as_u64() > Some(0))
+    let query = eventually("a query that holds memory and is slow already", || {
+        active(server.address)
+            .into_iter()
+            .find(|query| query["memoryBytes"].as_u64() > Some(0) && query["duration"].as_f64() > Some(0.01))
     });
     assert_eq!((&query["query"], &query["stage"]), (&SLOW_QUERY.into(), &"evaluating".into()));
     assert_eq!(
