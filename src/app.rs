@@ -44,7 +44,7 @@ use crate::{
 const STACK_BYTES: usize = 2 << 20;
 /// Threads that idle this long end.
 const IDLE_THREAD: Duration = Duration::from_secs(10);
-/// Blocking threads beside those of queries: reload, lists of labels.
+/// Blocking threads beside those of queries and their helpers: reload, lists of labels.
 const BLOCKING_THREADS_EXTRA: usize = 16;
 const INGEST_FLAG: &str = "ingest.listen-address";
 
@@ -100,9 +100,10 @@ pub(crate) fn serve(command: ServeCommand) -> Result<(), ServeError> {
         tracing::warn!(remedy, "tuning: {what}");
     }
     let control = tuning.data_plane.placement.control.clone();
+    let blocking_threads = command.flags.query_concurrency as usize + control.len() + BLOCKING_THREADS_EXTRA;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(tuning::control_threads(&tuning.data_plane.placement))
-        .max_blocking_threads(command.flags.query_concurrency as usize + BLOCKING_THREADS_EXTRA)
+        .max_blocking_threads(blocking_threads)
         .thread_name("control")
         .thread_stack_size(STACK_BYTES)
         .thread_keep_alive(IDLE_THREAD)
@@ -160,7 +161,8 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
     }
     let (orders, mut received) = mpsc::unbounded_channel();
     let query_log = config.open_query_log()?;
-    let shared = shared(command, config, &listeners, summary, orders);
+    let processors = data_plane.placement.control.len();
+    let shared = shared(command, config, &listeners, (summary, processors), orders);
     shared.queries.log.set_file(query_log);
     let mut servers = Servers::new(shared.clone());
     for listener in listeners {
@@ -278,7 +280,7 @@ fn shared(
     command: ServeCommand,
     config: FileConfig,
     listeners: &[TcpListener],
-    placement: String,
+    (placement, processors): (String, usize),
     orders: mpsc::UnboundedSender<Order>,
 ) -> Shared {
     let metrics = Arc::new(Metrics::default());
@@ -289,7 +291,7 @@ fn shared(
         ingest_address: OnceLock::new(),
         placement,
         started_at_ms: calendar::now_ms(),
-        queries: QueryService::new(&command.flags, metrics.clone()),
+        queries: QueryService::new(&command.flags, processors, metrics.clone()),
         metrics,
         flag_texts: command.texts,
         config_file_named: command.config_file_named,

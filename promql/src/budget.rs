@@ -1,6 +1,6 @@
 //! What one query may use: samples and bytes held at a time, and time. Everything that can grow takes from it first.
 //!
-//! The account can be read and canceled from other threads; the query itself runs on one.
+//! The account is shared by the threads of a query, and can be read and canceled from any other.
 
 use std::{
     sync::{
@@ -77,8 +77,8 @@ pub struct Limits {
     pub deadline: Option<Instant>,
 }
 
-/// The account of one query.
-#[derive(Debug)]
+/// The account of one query, and a way to it for each of its threads.
+#[derive(Clone, Debug)]
 pub struct QueryBudget {
     account: Arc<Account>,
 }

@@ -17,6 +17,7 @@ use crate::{
         grouping::{self, GroupTable},
     },
     functions::{each_window, mixed::each_mixed_window},
+    help::Help,
     histogram::FloatHistogram,
     parser::{self, ParseOptions},
     plan::{
@@ -46,6 +47,8 @@ pub struct Options {
     /// The labels `__type__` and `__unit__` go with the name.
     pub type_and_unit_labels: bool,
     pub parse: ParseOptions,
+    /// `None`: a query runs on its own thread alone.
+    pub help: Option<Help>,
 }
 
 impl Default for Options {
@@ -59,6 +62,7 @@ impl Default for Options {
             use_start_timestamps: false,
             type_and_unit_labels: false,
             parse: ParseOptions::default(),
+            help: None,
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod error;
 mod exec;
 mod functions;
+pub mod help;
 pub mod histogram;
 pub mod parser;
 mod plan;

@@ -94,6 +94,22 @@ pub trait SeriesStream {
     /// A series comes whole, once, in ascending order of series index, its samples in ascending order of time and within the
     /// requested range; a series without samples may be left out. Stale markers are delivered as they are.
     fn next_batch(&mut self, tile: &mut Tile) -> Result<bool, SourceError>;
+
+    /// Another way to the same series, for any thread; `None` if only this stream can read them. Of a selection that has a reader
+    /// the engine takes samples from readers alone.
+    fn reader(&self) -> Option<Box<dyn SeriesReader>> {
+        None
+    }
+}
+
+/// Reads the series of a selection in any order.
+pub trait SeriesReader: Send {
+    /// Appends the samples of these series to a cleared tile, as [`SeriesStream::next_batch`] does, until [`Tile::is_full`] or
+    /// their end, and takes the series off that it has read; false if there were none.
+    fn read_next(&mut self, series: &mut Range<usize>, tile: &mut Tile) -> Result<bool, SourceError>;
+
+    /// One for another thread.
+    fn twin(&self) -> Box<dyn SeriesReader>;
 }
 
 /// The newest samples of series whose numbers follow each other; never empty.
@@ -261,14 +277,27 @@ impl Tile {
         (series, Samples { times, values, start_times, histograms: &self.histograms[histograms_start..histograms_end] })
     }
 
-    /// Makes this tile hold the same as another one.
-    pub(crate) fn copy_from(&mut self, other: &Self) {
-        self.spans.clone_from(&other.spans);
-        self.times.clone_from(&other.times);
-        self.values.clone_from(&other.values);
-        self.start_times.clone_from(&other.start_times);
-        self.histograms.clone_from(&other.histograms);
-        self.histogram_bytes = other.histogram_bytes;
+    /// Appends a series of another tile.
+    pub(crate) fn push_series(&mut self, other: &Self, position: usize) {
+        let (series, samples) = other.series(position);
+        if !samples.start_times.is_empty() {
+            self.start_times.resize(self.times.len(), 0);
+            self.start_times.extend_from_slice(samples.start_times);
+        }
+        self.times.extend_from_slice(samples.times);
+        self.values.extend_from_slice(samples.values);
+        samples.histograms.iter().for_each(|point| self.push_point(point.clone()));
+        self.finish_series(series);
+    }
+
+    /// One past the number of the last series.
+    pub(crate) fn end_series(&self) -> usize {
+        self.spans.last().map_or(0, |span| span.series as usize + 1)
+    }
+
+    /// The position of the first series from a number on.
+    pub(crate) fn position_of(&self, series: usize) -> usize {
+        self.spans.partition_point(|span| (span.series as usize) < series)
     }
 
     /// Takes stale markers out, as range selectors do.

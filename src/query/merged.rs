@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
+    ops::Range,
     sync::Arc,
 };
 
@@ -13,7 +14,7 @@ use blocks::{Block, Columns, Damage};
 use model::{IdentityKey, Labels, SeriesId, histogram::ResetHint};
 use promql::{
     budget::{QueryBudget, Reservation},
-    source::{GroupIds, Grouping, SelectRequest, SeriesStream, SourceError, Tile},
+    source::{GroupIds, Grouping, SelectRequest, SeriesReader, SeriesStream, SourceError, Tile},
 };
 use tsdb::{
     block::index::{SeriesEntry, SymbolPair},
@@ -24,7 +25,7 @@ use tsdb::{
 
 use super::{
     grouper::{Grouper, is_kept},
-    source::Head,
+    source::{Decoder, Head, series_number},
 };
 
 /// Series that are put together between two looks at the budget.
@@ -34,8 +35,16 @@ const SERIES_BYTES: usize = 64;
 /// Where no part of a series is.
 const NONE: u32 = u32::MAX;
 
-pub(super) struct Stream<'s> {
-    head: Head<'s>,
+pub(super) struct Stream {
+    joined: Arc<Joined>,
+    next: usize,
+    scratch: Scratch,
+    groups: Option<Groups>,
+}
+
+/// A selection, as all its readers see it.
+struct Joined {
+    head: Head,
     /// In order of time.
     blocks: Vec<Arc<Block>>,
     range: TimeRange,
@@ -44,10 +53,13 @@ pub(super) struct Stream<'s> {
     /// Where series are in blocks, chained.
     places: Vec<Place>,
     out_of_order: Vec<SelectedOutOfOrder>,
-    next: usize,
-    scratch: Scratch,
-    groups: Option<Groups>,
     _held: Reservation,
+}
+
+/// A selection in the making.
+struct Joining {
+    joined: Joined,
+    groups: Option<Groups>,
 }
 
 /// Group codes, made while series are found if the query is going to ask for them.
@@ -132,6 +144,7 @@ struct Place {
 
 #[derive(Default)]
 struct Scratch {
+    decoder: Decoder,
     entry: SeriesEntry,
     samples: Columns,
     sorted: Vec<(i64, f64)>,
@@ -163,9 +176,9 @@ fn damaged(damage: &Damage) -> SourceError {
     SourceError::Storage(damage.to_string())
 }
 
-impl<'s> Stream<'s> {
+impl Stream {
     pub(super) fn select(
-        head: Head<'s>,
+        head: Head,
         out_of_order: Vec<SelectedOutOfOrder>,
         blocks: Vec<Arc<Block>>,
         request: &SelectRequest<'_>,
@@ -173,7 +186,7 @@ impl<'s> Stream<'s> {
         budget: &QueryBudget,
         held: Reservation,
     ) -> Result<Self, SourceError> {
-        let mut stream = Self {
+        let joined = Joined {
             range: TimeRange { min_time: request.min_time, max_time: request.max_time },
             last_only: request.hints.last_only,
             head,
@@ -181,34 +194,36 @@ impl<'s> Stream<'s> {
             series: Vec::new(),
             places: Vec::new(),
             out_of_order,
-            next: 0,
-            scratch: Scratch::default(),
-            groups: request.hints.grouping.map(|Grouping { labels, without }| Groups {
-                labels: labels.to_vec(),
-                without,
-                grouper: Grouper::default(),
-            }),
             _held: held,
         };
+        let groups = request.hints.grouping.map(|Grouping { labels, without }| Groups {
+            labels: labels.to_vec(),
+            without,
+            grouper: Grouper::default(),
+        });
+        let mut joining = Joining { joined, groups };
         let mut by_id = ById::default();
-        stream.add_head(&key, &mut by_id);
-        stream.add_out_of_order(&mut by_id);
-        for number in 0..stream.blocks.len() {
-            stream.add_block(number, request, &key, &mut by_id, budget)?;
+        joining.add_head(&key, &mut by_id);
+        joining.add_out_of_order(&mut by_id);
+        for number in 0..joining.joined.blocks.len() {
+            joining.add_block(number, request, &key, &mut by_id, budget)?;
         }
-        Ok(stream)
+        let Joining { joined, groups } = joining;
+        Ok(Self { joined: Arc::new(joined), next: 0, scratch: Scratch::default(), groups })
     }
+}
 
+impl Joining {
     fn add_head(&mut self, key: &IdentityKey, by_id: &mut ById) {
-        for (shard, part) in self.head.parts.iter().enumerate() {
+        for (shard, part) in self.joined.head.parts.iter().enumerate() {
             let mut ids = PairIds::default();
             for (position, &series) in part.series.iter().enumerate() {
                 let id = part.labels.pairs(series).fold(SeriesId::default(), |sum, pair| {
                     sum + ids.get(pair.0, || id_of_pair(key, &part.labels, pair))
                 });
-                by_id.insert(id, self.series.len() as u32);
+                by_id.insert(id, self.joined.series.len() as u32);
                 let (shard, position) = (shard as u32, position as u32);
-                self.series.push(Series { shard, position, ..Series::default() });
+                self.joined.series.push(Series { shard, position, ..Series::default() });
             }
             if let Some(Groups { labels, without, grouper }) = &mut self.groups {
                 grouper.add(part, Grouping { labels, without: *without });
@@ -217,20 +232,20 @@ impl<'s> Stream<'s> {
     }
 
     fn add_out_of_order(&mut self, by_id: &mut ById) {
-        for at in 0..self.out_of_order.len() {
-            let known = self.series.len();
-            let number = self.number_of(self.out_of_order[at].id, by_id) as usize;
-            self.series[number].out_of_order = at as u32;
+        for at in 0..self.joined.out_of_order.len() {
+            let known = self.joined.series.len();
+            let number = self.number_of(self.joined.out_of_order[at].id, by_id) as usize;
+            self.joined.series[number].out_of_order = at as u32;
             if let Some(groups) = self.groups.as_mut().filter(|_| number == known) {
-                groups.add_labels(&self.out_of_order[at].labels);
+                groups.add_labels(&self.joined.out_of_order[at].labels);
             }
         }
     }
 
     fn number_of(&mut self, id: SeriesId, by_id: &mut ById) -> u32 {
         *by_id.entry(id).or_insert_with(|| {
-            self.series.push(Series::default());
-            self.series.len() as u32 - 1
+            self.joined.series.push(Series::default());
+            self.joined.series.len() as u32 - 1
         })
     }
 
@@ -243,17 +258,17 @@ impl<'s> Stream<'s> {
         budget: &QueryBudget,
     ) -> Result<(), SourceError> {
         budget.check()?;
-        let block = self.blocks[number].clone();
+        let block = self.joined.blocks[number].clone();
         let references = block.select(request.matchers).map_err(|damage| damaged(&damage))?;
         let mut ids = HashMap::new();
         let mut block_groups = BlockGroups::default();
         let mut entry = SeriesEntry::default();
         for batch in references.chunks(SERIES_PER_LOOK) {
             budget.check()?;
-            self._held.grow(0, batch.len() * SERIES_BYTES)?;
+            self.joined._held.grow(0, batch.len() * SERIES_BYTES)?;
             for &reference in batch {
                 block.series(reference, &mut entry).map_err(|damage| damaged(&damage))?;
-                if !block.has_any(reference, &entry, self.range) {
+                if !block.has_any(reference, &entry, self.joined.range) {
                     continue;
                 }
                 let mut id = SeriesId::default();
@@ -267,9 +282,9 @@ impl<'s> Stream<'s> {
                         }
                     };
                 }
-                let known = self.series.len();
+                let known = self.joined.series.len();
                 self.add_place(id, number as u32, reference, by_id);
-                if let Some(groups) = self.groups.as_mut().filter(|_| self.series.len() > known) {
+                if let Some(groups) = self.groups.as_mut().filter(|_| self.joined.series.len() > known) {
                     block_groups.add(&block, &entry, groups).map_err(|damage| damaged(&damage))?;
                 }
             }
@@ -278,27 +293,38 @@ impl<'s> Stream<'s> {
     }
 
     fn add_place(&mut self, id: SeriesId, block: u32, reference: u32, by_id: &mut ById) {
-        let place = self.places.len() as u32;
-        self.places.push(Place { block, reference, next: NONE });
+        let place = self.joined.places.len() as u32;
+        self.joined.places.push(Place { block, reference, next: NONE });
         let number = self.number_of(id, by_id);
-        let series = &mut self.series[number as usize];
+        let series = &mut self.joined.series[number as usize];
         match series.last {
             NONE => series.first = place,
-            last => self.places[last as usize].next = place,
+            last => self.joined.places[last as usize].next = place,
         }
         series.last = place;
     }
+}
 
-    fn append(&mut self, number: usize, tile: &mut Tile) -> Result<(), SourceError> {
+impl Joined {
+    fn read(&self, scratch: &mut Scratch, series: &mut Range<usize>, tile: &mut Tile) -> Result<bool, SourceError> {
+        let first = series.start;
+        while series.start < series.end && !tile.is_full() {
+            self.append(scratch, series.start, tile)?;
+            series.start += 1;
+        }
+        Ok(series.start > first)
+    }
+
+    fn append(&self, scratch: &mut Scratch, number: usize, tile: &mut Tile) -> Result<(), SourceError> {
         let series = self.series[number];
         let start = tile.columns().0.len();
         let mut next = series.first;
         while let Some(&place) = self.places.get(next as usize) {
-            self.append_place(place, tile)?;
+            self.append_place(scratch, place, tile)?;
             next = place.next;
         }
         if series.shard != NONE {
-            self.head.append(series.shard as usize, series.position as usize, tile)?;
+            self.head.append(&mut scratch.decoder, series.shard as usize, series.position as usize, tile)?;
         }
         if let Some(late) = self.out_of_order.get(series.out_of_order as usize) {
             for (time, value) in &late.samples {
@@ -308,17 +334,17 @@ impl<'s> Stream<'s> {
                 }
             }
         }
-        put_floats_in_order(start, tile, &mut self.scratch.sorted);
+        put_floats_in_order(start, tile, &mut scratch.sorted);
         put_histograms_in_order(start, tile);
         if self.last_only {
             keep_last(start, tile);
         }
-        tile.finish_series(u32::try_from(number).expect("a selection is bounded far below 2^32 series"));
+        tile.finish_series(series_number(number));
         Ok(())
     }
 
-    fn append_place(&mut self, place: Place, tile: &mut Tile) -> Result<(), SourceError> {
-        let Self { blocks, range, last_only, scratch, .. } = self;
+    fn append_place(&self, scratch: &mut Scratch, place: Place, tile: &mut Tile) -> Result<(), SourceError> {
+        let Self { blocks, range, last_only, .. } = self;
         let block = &blocks[place.block as usize];
         let read = |scratch: &mut Scratch| {
             block.series(place.reference, &mut scratch.entry)?;
@@ -418,22 +444,22 @@ fn keep_last(start: usize, tile: &mut Tile) {
     }
 }
 
-impl SeriesStream for Stream<'_> {
+impl SeriesStream for Stream {
     fn series_count(&self) -> usize {
-        self.series.len()
+        self.joined.series.len()
     }
 
     fn labels(&self, series: usize) -> Labels {
-        let Series { shard, position, first, out_of_order, .. } = self.series[series];
-        if let Some(late) = self.out_of_order.get(out_of_order as usize) {
+        let Series { shard, position, first, out_of_order, .. } = self.joined.series[series];
+        if let Some(late) = self.joined.out_of_order.get(out_of_order as usize) {
             return late.labels.clone();
         }
         if shard != NONE {
-            let part = &self.head.parts[shard as usize];
+            let part = &self.joined.head.parts[shard as usize];
             return part.labels.labels(part.series[position as usize]);
         }
-        let place = self.places[first as usize];
-        let block = &self.blocks[place.block as usize];
+        let place = self.joined.places[first as usize];
+        let block = &self.joined.blocks[place.block as usize];
         let mut entry = SeriesEntry::default();
         let labels = block.series(place.reference, &mut entry).and_then(|()| block.labels(&entry.labels));
         labels.expect("read when the series was selected")
@@ -445,12 +471,35 @@ impl SeriesStream for Stream<'_> {
     }
 
     fn next_batch(&mut self, tile: &mut Tile) -> Result<bool, SourceError> {
-        let first = self.next;
-        while self.next < self.series.len() && !tile.is_full() {
-            self.append(self.next, tile)?;
-            self.next += 1;
-        }
-        Ok(self.next > first)
+        let mut rest = self.next..self.series_count();
+        let more = self.joined.read(&mut self.scratch, &mut rest, tile)?;
+        self.next = rest.start;
+        Ok(more)
+    }
+
+    fn reader(&self) -> Option<Box<dyn SeriesReader>> {
+        Some(Reader::of(&self.joined))
+    }
+}
+
+struct Reader {
+    joined: Arc<Joined>,
+    scratch: Scratch,
+}
+
+impl Reader {
+    fn of(joined: &Arc<Joined>) -> Box<dyn SeriesReader> {
+        Box::new(Self { joined: joined.clone(), scratch: Scratch::default() })
+    }
+}
+
+impl SeriesReader for Reader {
+    fn read_next(&mut self, series: &mut Range<usize>, tile: &mut Tile) -> Result<bool, SourceError> {
+        self.joined.read(&mut self.scratch, series, tile)
+    }
+
+    fn twin(&self) -> Box<dyn SeriesReader> {
+        Self::of(&self.joined)
     }
 }
 

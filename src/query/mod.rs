@@ -1,13 +1,15 @@
 //! Running queries: how many at a time, for how long, with how much memory, and what stops them.
 //!
 //! A query waits in line (`--query.max-concurrency`), then runs on a blocking thread of its own: the engine is synchronous and a
-//! worker of the runtime must never be held by it. Its deadline counts from its arrival. A client that hangs up cancels it.
+//! worker of the runtime must never be held by it. Others help it while processors are idle. Its deadline counts from its arrival. A
+//! client that hangs up cancels it.
 
 pub(crate) mod cardinality;
 mod grouper;
 mod label_columns;
 pub(crate) mod log;
 mod merged;
+mod processors;
 pub(crate) mod running;
 pub(crate) mod source;
 pub(crate) mod storage;
@@ -22,6 +24,7 @@ use promql::{
     budget::{BudgetError, QueryMonitor},
     engine::{self, Control, Engine, Options, TimeRange},
     error::QueryError,
+    help::Help,
     value::QueryOutput,
 };
 use tokio::sync::Semaphore;
@@ -31,6 +34,7 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 use log::QueryLog;
+use processors::Processors;
 use running::{Listed, Origin, RunningQueries, RunningQuery, Stage};
 use source::StorageSource;
 use storage::Storage;
@@ -93,13 +97,16 @@ pub(crate) struct QueryService {
     places: Arc<Semaphore>,
     timeout: Duration,
     options: Options,
+    processors: Processors,
     metrics: Arc<Metrics>,
     pub(crate) running: Arc<RunningQueries>,
     pub(crate) log: Arc<QueryLog>,
 }
 
 impl QueryService {
-    pub(crate) fn new(flags: &ServeFlags, metrics: Arc<Metrics>) -> Self {
+    /// For so many processors. Within the runtime whose blocking threads stay on them.
+    pub(crate) fn new(flags: &ServeFlags, processors: usize, metrics: Arc<Metrics>) -> Self {
+        let processors = Processors::new(processors, metrics.clone(), tokio::runtime::Handle::current());
         metrics.queries_concurrent_max.set(i64::from(flags.query_concurrency));
         let options = Options {
             lookback_ms: i64::try_from(flags.lookback_delta.ms()).unwrap_or(i64::MAX),
@@ -108,12 +115,14 @@ impl QueryService {
             parse: flags.parse_options(),
             delayed_name_removal: flags.has_feature("promql-delayed-name-removal"),
             type_and_unit_labels: flags.has_feature("type-and-unit-labels"),
+            help: Some(Help::new(Arc::new(processors.clone()))),
             ..Options::default()
         };
         Self {
             places: Arc::new(Semaphore::new(flags.query_concurrency as usize)),
             timeout: flags.query_timeout.get(),
             options,
+            processors,
             metrics,
             running: Arc::default(),
             log: Arc::new(QueryLog::new(flags.slow_query_threshold())),
@@ -149,9 +158,12 @@ impl QueryService {
         };
         metrics.query_durations.queue_time.observe(timings.queue);
         let runtime = tokio::runtime::Handle::current();
+        let processors = self.processors.clone();
         tokio::task::spawn_blocking(move || {
             give_way();
+            let busy = processors.occupy();
             let (result, timings) = evaluate(&engine, storage.source(runtime), &query, deadline, &listed, timings);
+            drop(busy);
             metrics.query_durations.inner_eval.observe(timings.evaluation);
             let error = result.as_ref().err().map(ToString::to_string);
             result.as_ref().err().inspect(|failure| count_failure(failure, &metrics));

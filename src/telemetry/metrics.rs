@@ -112,6 +112,7 @@ pub(crate) struct Metrics {
     pub(crate) queries_timed_out: Counter,
     pub(crate) queries_canceled: Counter,
     pub(crate) queries_slow: Counter,
+    pub(crate) query_helpers: Counter,
     reload_successful: AtomicBool,
     reload_success_time_ms: AtomicI64,
 }
@@ -197,6 +198,8 @@ impl Metrics {
         page.sample(name, &[("cause", "canceled")], self.queries_canceled.get());
         let help = "Queries that took --query.slow-threshold or longer; each has a line in the log.";
         page.single("millrace_queries_slow_total", Kind::Counter, help, self.queries_slow.get());
+        let help = "Threads that were lent to running queries while processors of the control plane were idle.";
+        page.single("millrace_query_helpers_total", Kind::Counter, help, self.query_helpers.get());
     }
 }
 

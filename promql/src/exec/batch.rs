@@ -159,14 +159,6 @@ impl Batch {
         self.row_mut(row)
     }
 
-    /// Appends a row of a batch with one step.
-    pub(crate) fn push_single(&mut self, series: u32, value: f64) {
-        debug_assert_eq!(self.steps, 1, "one value is a whole row");
-        self.series.push(series);
-        self.values.push(value);
-        self.valid.push(1);
-    }
-
     /// Rows that still have room in a batch with one step.
     pub(crate) fn room(&self) -> usize {
         BATCH_VALUES.saturating_sub(self.values.len())

@@ -1,6 +1,6 @@
 //! From the plan to operators.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     annotations::invalid_quantile,
@@ -21,13 +21,12 @@ use crate::{
         map::{self, Change, Map},
         matrix::{Matrix, Replay, SeriesInfo},
         merge::Merge,
-        range::{CounterCheck, HistogramKernel, Kernels, RangeInput, RangeOperator},
+        range::{RangeInput, RangeOperator, Windowed},
         selector::{SelectorOperator, Take},
         set::SetOperation,
-        warned::Warned,
     },
     functions::{
-        Bound, Direction, Function, Kernel, QueryParameter, absent,
+        Bound, Direction, Function, QueryParameter, absent,
         date::DateFunction,
         histogram::{self, Measure, Spans},
         info, label, math,
@@ -476,29 +475,24 @@ fn range_function<'q>(
         call.args.iter().filter(|arg| !is_range(arg)).map(|arg| number(context, arg, grid)).collect::<Result<_>>()?;
     let (input, windows) = range(context, argument, grid)?;
     check_numbers(function, &numbers)?;
-    let quantiles = numbers.first().filter(|_| function == RangeFunction::Quantile).cloned();
     let extension = match &argument.unmarked().kind {
         NodeKind::RangeSelector(range) => range.selector.extension,
         _ => None,
     };
-    let lookback = context.options.lookback_ms;
-    let (kernel, histograms) = match extension {
-        None => (function.kernel(numbers), HistogramKernel::Plain(function)),
-        Some(extension) => (
-            function.extended_kernel(extension, lookback).ok_or_else(|| misused(extension, call.name))?,
-            HistogramKernel::Extended(function, extension, lookback),
-        ),
+    let windowed = Windowed {
+        windows,
+        function,
+        numbers,
+        extension,
+        lookback: context.options.lookback_ms,
+        use_starts: context.options.use_start_timestamps && starts::matters_to(function),
     };
-    let span = call.args[0].span;
-    let is_odd = |quantiles: &Scalar| quantiles.values().iter().any(|value| quantile::is_odd(*value));
-    let kernel: Box<dyn Kernel + 'q> = match quantiles.filter(is_odd) {
-        Some(quantiles) => Box::new(Warned { context, kernel, quantiles, span, known: HashSet::new() }),
-        None => kernel,
+    let kernels = match (windowed.kernels(), extension) {
+        (Some(kernels), _) => kernels,
+        (None, Some(extension)) => return Err(misused(extension, call.name)),
+        (None, None) => unreachable!("without a modifier every function has code"),
     };
-    let check = if function.wants_counter() { CounterCheck::On } else { CounterCheck::Off };
-    let kernels =
-        Kernels::new(windows, kernel, histograms, context.options.use_start_timestamps && starts::matters_to(function));
-    let operator = Box::new(RangeOperator::new(context, input, kernels, function.keeps_name(), check, span));
+    let operator = Box::new(RangeOperator::new(context, input, kernels, call.args[0].span));
     if function.keeps_name() { Ok(operator) } else { deduplicated(context, operator, grid) }
 }
 

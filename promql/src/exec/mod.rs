@@ -15,11 +15,13 @@ pub(crate) mod join;
 pub(crate) mod map;
 pub(crate) mod matrix;
 pub(crate) mod merge;
+pub(crate) mod morsels;
 pub(crate) mod range;
+pub(crate) mod rows;
 pub(crate) mod selector;
 pub(crate) mod set;
 pub(crate) mod stored;
-pub(crate) mod warned;
+pub(crate) mod tiles;
 
 use std::cell::RefCell;
 

@@ -1,10 +1,11 @@
 //! Range vectors, and the functions that make an instant vector of them.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use model::{Labels, histogram::ResetHint, sample};
 
 use crate::{
+    annotations::invalid_quantile,
     ast::{Extension, Span},
     budget::Reservation,
     exec::{
@@ -13,13 +14,17 @@ use crate::{
         grid::{Grid, Windows},
         grouping::Groups,
         map::groups_below_drop,
-        selector::{self, ReadRange, TileCursor},
+        rows::{MakeRow, RowMaker, RowMorsels},
+        selector::{self, ReadRange},
+        tiles::TileCursor,
     },
     functions::{
         Kernel,
         extended::ExactHistograms,
         mixed::{self, Remark},
         over_time::RangeFunction,
+        quantile,
+        scalar::Scalar,
         starts,
     },
     histogram::FloatHistogram,
@@ -36,7 +41,7 @@ pub(crate) enum RangeInput<'q> {
 /// From the source. Stale markers are taken out.
 pub(crate) struct StoredRange<'q> {
     stream: Box<dyn SeriesStream + 'q>,
-    cursor: TileCursor<'q>,
+    cursor: TileCursor,
     one_name: Option<String>,
 }
 
@@ -69,7 +74,7 @@ impl<'q> RangeInput<'q> {
         };
         let stream = selector::open(context, &range.selector, windows, read, true)?;
         let one_name = selector::fixed_name(&range.selector.matchers).map(str::to_owned);
-        Ok(Self::Stored(StoredRange { stream, cursor: TileCursor::new(context, &range.selector), one_name }))
+        Ok(Self::Stored(StoredRange { stream, cursor: TileCursor::new(context, &range.selector, true), one_name }))
     }
 
     pub(crate) fn computed(context: &'q Context<'q>, operator: BoxOperator<'q>, grid: &Grid) -> Result<Self> {
@@ -140,7 +145,7 @@ impl<'q> RangeInput<'q> {
     /// Goes to the next series; false at the end.
     pub(crate) fn advance(&mut self) -> Result<bool> {
         match self {
-            Self::Stored(stored) => stored.cursor.advance(stored.stream.as_mut(), true),
+            Self::Stored(stored) => stored.cursor.advance(|tile| stored.stream.next_batch(tile)),
             Self::Computed(computed) => computed.advance(),
         }
     }
@@ -210,58 +215,148 @@ pub(crate) enum CounterCheck {
     Done,
 }
 
-/// Samples times windows of one series from which a kernel may run long enough to miss a deadline that is looked at only once
-/// per tile.
-const UNCHECKED_WORK_MAX: usize = 1 << 20;
-
 /// A function over the windows of a range vector.
 pub(crate) struct RangeOperator<'q> {
     context: &'q Context<'q>,
     input: RangeInput<'q>,
-    kernels: Kernels<'q>,
+    rows: RowMaker<Kernels>,
+    /// Makes the rows instead, where the source has readers.
+    morsels: Option<RowMorsels<Kernels>>,
+    remarks: Vec<(u32, Remark)>,
     keeps_name: bool,
     counter_check: CounterCheck,
+    odd_quantiles: Option<OddQuantiles>,
     /// Of the first argument.
     span: Span,
 }
 
 /// What is computed of each window.
-pub(crate) struct Kernels<'q> {
-    windows: Windows,
-    floats: Box<dyn Kernel + 'q>,
-    histograms: HistogramKernel,
+#[derive(Clone)]
+pub(crate) struct Windowed {
+    pub(crate) windows: Windows,
+    pub(crate) function: RangeFunction,
+    /// The function's number arguments, in the order in which they are written.
+    pub(crate) numbers: Vec<Scalar>,
+    /// With a selector that is `anchored` or `smoothed`.
+    pub(crate) extension: Option<Extension>,
+    pub(crate) lookback: i64,
     /// Whether start timestamps are looked at.
-    use_starts: bool,
-    remarks: Vec<Remark>,
+    pub(crate) use_starts: bool,
 }
 
-/// What is done about windows in which there are histograms.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum HistogramKernel {
-    Plain(RangeFunction),
-    /// With a selector that is `anchored` or `smoothed`, and the lookback.
-    Extended(RangeFunction, Extension, i64),
+impl Windowed {
+    /// `None`: the function does not go with the selector's modifier.
+    pub(crate) fn kernels(self) -> Option<Kernels> {
+        let floats = match self.extension {
+            None => self.function.kernel(self.numbers.clone()),
+            Some(extension) => self.function.extended_kernel(extension, self.lookback)?,
+        };
+        Some(Kernels { what: self, floats })
+    }
+}
+
+/// A thread's code for it.
+pub(crate) struct Kernels {
+    what: Windowed,
+    floats: Box<dyn Kernel>,
+}
+
+impl MakeRow for Kernels {
+    fn make_row(&mut self, series: u32, samples: Samples<'_>, batch: &mut Batch, remarks: &mut Vec<Remark>) {
+        let Self { what: Windowed { windows, function, extension, lookback, use_starts, .. }, floats } = self;
+        let (function, lookback) = (*function, *lookback);
+        let mut row = batch.push(series);
+        if !samples.times.is_empty() {
+            floats.run(samples, windows, &mut row);
+        }
+        if !samples.histograms.is_empty() {
+            match *extension {
+                None => mixed::run(function, samples, windows, &mut row, remarks),
+                Some(extension) => {
+                    ExactHistograms { function, extension, lookback }.run(samples, windows, &mut row, remarks);
+                }
+            }
+        }
+        if extension.is_none() && *use_starts && starts::has_any(samples) {
+            remarks.clear();
+            starts::run(function, samples, windows, &mut row, remarks);
+        }
+    }
+
+    fn steps(&self) -> usize {
+        self.what.windows.len()
+    }
+
+    fn twin(&self) -> Self {
+        self.what.clone().kernels().expect("these exist")
+    }
+}
+
+/// Quantiles that deserve a warning wherever a window has floats.
+struct OddQuantiles {
+    quantiles: Scalar,
+    /// Bits of those that were warned of: a text for each window would cost more than the query.
+    known: HashSet<u64>,
+}
+
+impl OddQuantiles {
+    fn of(what: &Windowed) -> Option<Self> {
+        let quantiles = what.numbers.first().filter(|_| what.function == RangeFunction::Quantile)?;
+        let is_odd = quantiles.values().iter().any(|value| quantile::is_odd(*value));
+        is_odd.then(|| Self { quantiles: quantiles.clone(), known: HashSet::new() })
+    }
+
+    fn look_at(&mut self, batch: &Batch, mut warn: impl FnMut(f64)) {
+        for (_, row) in batch.iter() {
+            for (step, _) in row.iter() {
+                let value = self.quantiles.at(step);
+                if quantile::is_odd(value) && self.known.insert(value.to_bits()) {
+                    warn(value);
+                }
+            }
+        }
+    }
 }
 
 impl<'q> RangeOperator<'q> {
-    pub(crate) fn new(
-        context: &'q Context<'q>,
-        input: RangeInput<'q>,
-        kernels: Kernels<'q>,
-        keeps_name: bool,
-        counter_check: CounterCheck,
-        span: Span,
-    ) -> Self {
-        Self { context, input, kernels, keeps_name, counter_check, span }
+    pub(crate) fn new(context: &'q Context<'q>, input: RangeInput<'q>, kernels: Kernels, span: Span) -> Self {
+        let function = kernels.what.function;
+        let odd_quantiles = OddQuantiles::of(&kernels.what);
+        let rows = RowMaker::new(kernels, context.budget);
+        let morsels = match &input {
+            RangeInput::Stored(stored) => RowMorsels::new(context, stored.stream.as_ref(), &stored.cursor, &rows),
+            RangeInput::Computed(_) => None,
+        };
+        Self {
+            context,
+            input,
+            rows,
+            morsels,
+            remarks: Vec::new(),
+            keeps_name: function.keeps_name(),
+            counter_check: if function.wants_counter() { CounterCheck::On } else { CounterCheck::Off },
+            odd_quantiles,
+            span,
+        }
     }
 
-    fn report(&mut self, series: u32) {
-        if self.kernels.remarks.is_empty() {
-            return;
+    fn next_tiles(&mut self, batch: &mut Batch) -> Result<()> {
+        while !batch.is_full() && self.input.advance()? {
+            self.rows.append(self.input.current(), batch, &mut self.remarks)?;
         }
-        let name = self.input.name(series as usize);
-        for remark in self.kernels.remarks.drain(..) {
-            remark.report(self.context, self.span, &name);
+        Ok(())
+    }
+
+    fn report(&mut self, batch: &Batch) {
+        for (series, remark) in self.remarks.drain(..) {
+            remark.report(self.context, self.span, &self.input.name(series as usize));
+        }
+        if let Some(odd) = &mut self.odd_quantiles {
+            odd.look_at(batch, |value| self.context.warn(self.span, invalid_quantile(value)));
+        }
+        if self.counter_check == CounterCheck::On {
+            let with_floats = batch.iter().filter(|(_, row)| any(row.valid));
+            with_floats.for_each(|(series, _)| self.check_counter(series as usize));
         }
     }
 
@@ -291,42 +386,6 @@ impl<'q> RangeOperator<'q> {
             let text =
                 format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"{name}\"");
             self.context.info(self.span, text);
-        }
-    }
-}
-
-impl<'q> Kernels<'q> {
-    pub(crate) fn new(
-        windows: Windows,
-        floats: Box<dyn Kernel + 'q>,
-        histograms: HistogramKernel,
-        use_starts: bool,
-    ) -> Self {
-        Self { windows, floats, histograms, use_starts, remarks: Vec::new() }
-    }
-
-    /// Puts the row of a series in a batch.
-    fn run(&mut self, series: u32, samples: Samples<'_>, batch: &mut Batch) {
-        let Self { windows, floats, histograms, use_starts, remarks } = self;
-        let mut row = batch.push(series);
-        if !samples.times.is_empty() {
-            floats.run(samples, windows, &mut row);
-        }
-        if !samples.histograms.is_empty() {
-            match *histograms {
-                HistogramKernel::Plain(function) => mixed::run(function, samples, windows, &mut row, remarks),
-                HistogramKernel::Extended(function, extension, lookback) => {
-                    let exact = ExactHistograms { function, extension, lookback };
-                    exact.run(samples, windows, &mut row, remarks);
-                }
-            }
-        }
-        if let HistogramKernel::Plain(function) = *histograms
-            && *use_starts
-            && starts::has_any(samples)
-        {
-            remarks.clear();
-            starts::run(function, samples, windows, &mut row, remarks);
         }
     }
 }
@@ -362,23 +421,11 @@ impl Operator for RangeOperator<'_> {
 
     fn next(&mut self, batch: &mut Batch) -> Result<bool> {
         batch.clear();
-        while !batch.is_full() && self.input.advance()? {
-            let (series, samples) = self.input.current();
-            if samples.is_empty() {
-                continue;
-            }
-            let count = samples.times.len() + samples.histograms.len();
-            if count.saturating_mul(self.kernels.windows.len()) > UNCHECKED_WORK_MAX {
-                self.context.budget.check()?;
-            }
-            self.kernels.run(series, samples, batch);
-            self.report(series);
-            let has_floats = any(batch.row(batch.rows() - 1).valid);
-            batch.drop_last_if_empty();
-            if has_floats {
-                self.check_counter(series as usize);
-            }
+        match &mut self.morsels {
+            Some(morsels) => morsels.next(batch, &mut self.remarks)?,
+            None => self.next_tiles(batch)?,
         }
+        self.report(batch);
         Ok(!batch.is_empty())
     }
 }

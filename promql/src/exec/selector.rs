@@ -4,18 +4,19 @@ use model::{Labels, METRIC_NAME, MatchOp, Matcher, sample};
 
 use crate::{
     ast::Span,
-    budget::Reservation,
     exec::{
         Context, Operator, Result,
         batch::{Batch, Cell, RowMut},
         bounds::Bounds,
         grid::Windows,
         grouping::Groups,
+        rows::{MakeRow, RowMaker, RowMorsels},
         stored,
+        tiles::TileCursor,
     },
     functions::{extended, mixed::Remark},
     plan::{GroupBy, HistogramDetail, Selector},
-    source::{Grouping, Hints, NewestRun, Samples, SelectRequest, SeriesStream, Tile},
+    source::{Grouping, Hints, NewestRun, Samples, SelectRequest, SeriesStream},
 };
 
 /// Which times a selection reads: both ends inclusive, in milliseconds.
@@ -94,13 +95,13 @@ impl Take {
 pub(crate) struct SelectorOperator<'q> {
     context: &'q Context<'q>,
     stream: Box<dyn SeriesStream + 'q>,
-    windows: Windows,
-    bounds: Bounds,
-    take: Take,
+    cursor: TileCursor,
+    rows: RowMaker<Instants>,
+    /// Makes the rows instead, where the source has readers.
+    morsels: Option<RowMorsels<Instants>>,
     one_name: bool,
-    tile: TileCursor<'q>,
     span: Span,
-    remarks: Vec<Remark>,
+    remarks: Vec<(u32, Remark)>,
 }
 
 impl<'q> SelectorOperator<'q> {
@@ -116,19 +117,11 @@ impl<'q> SelectorOperator<'q> {
             max_time: windows.last_end().saturating_add(if take == Take::Smoothed { windows.range } else { 0 }),
         };
         let stream = open(context, selector, &windows, read, false)?;
+        let cursor = TileCursor::new(context, selector, false);
+        let rows = RowMaker::new(Instants { windows, take, bounds: Bounds::default() }, context.budget);
+        let morsels = RowMorsels::new(context, stream.as_ref(), &cursor, &rows);
         let one_name = has_one_name(&selector.matchers);
-        let tile = TileCursor::new(context, selector);
-        Ok(Self {
-            context,
-            stream,
-            windows,
-            bounds: Bounds::default(),
-            take,
-            one_name,
-            tile,
-            span,
-            remarks: Vec::new(),
-        })
+        Ok(Self { context, stream, cursor, rows, morsels, one_name, span, remarks: Vec::new() })
     }
 }
 
@@ -138,15 +131,22 @@ impl SelectorOperator<'_> {
         self.stream.labels(series)
     }
 
+    fn take(&self) -> Take {
+        self.rows.maker.take
+    }
+
     /// Takes what the source has as columns already.
     fn next_newest(&mut self, batch: &mut Batch) -> Result<()> {
-        if self.take == Take::StartTimestamp {
+        let Instants { windows, take, .. } = &self.rows.maker;
+        if windows.len() != 1 || matches!(take, Take::StartTimestamp | Take::Smoothed) {
             return Ok(());
         }
-        let end = self.windows.end(0);
-        let start = end.saturating_sub(self.windows.range);
-        let is_time = self.take.is_time();
-        while let Some(NewestRun { first, times, values }) = self.tile.newest_run(self.stream.as_mut(), batch.room())? {
+        let end = windows.end(0);
+        let start = end.saturating_sub(windows.range);
+        let is_time = take.is_time();
+        while let Some(NewestRun { first, times, values }) =
+            self.cursor.newest_run(self.stream.as_mut(), batch.room())?
+        {
             let value_of = |(time, value): (&i64, &f64)| {
                 let is_there = (*time > start) & (*time <= end) & !sample::is_stale(*value);
                 is_there.then_some(if is_time { *time as f64 / 1000.0 } else { *value })
@@ -156,19 +156,19 @@ impl SelectorOperator<'_> {
         Ok(())
     }
 
-    fn next_instants(&mut self, batch: &mut Batch) -> Result<bool> {
-        let (end, range) = (self.windows.end(0), self.windows.range);
+    fn next_tiles(&mut self, batch: &mut Batch) -> Result<()> {
         self.next_newest(batch)?;
-        while !batch.is_full() && self.tile.advance(self.stream.as_mut(), false)? {
-            let (series, samples) = self.tile.current();
-            if !samples.histograms.is_empty() || self.take == Take::StartTimestamp {
-                newest_cells(samples, &self.windows, self.take, &mut batch.push(series));
-                batch.drop_last_if_empty();
-            } else if let Some((time, value)) = newest_at(samples, end, range) {
-                batch.push_single(series, if self.take.is_time() { time as f64 / 1000.0 } else { value });
-            }
+        while !batch.is_full() && self.cursor.advance(|tile| self.stream.next_batch(tile))? {
+            self.rows.append(self.cursor.current(), batch, &mut self.remarks)?;
         }
-        Ok(!batch.is_empty())
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        for (series, remark) in self.remarks.drain(..) {
+            let labels = self.stream.labels(series as usize);
+            remark.report(self.context, self.span, labels.metric_name().unwrap_or_default());
+        }
     }
 }
 
@@ -179,7 +179,7 @@ impl Operator for SelectorOperator<'_> {
 
     fn labels(&self, series: usize) -> Labels {
         let labels = self.stream.labels(series);
-        if self.take.is_time() && !self.context.options.delayed_name_removal {
+        if self.take().is_time() && !self.context.options.delayed_name_removal {
             self.context.without_metadata(&labels)
         } else {
             labels
@@ -187,7 +187,7 @@ impl Operator for SelectorOperator<'_> {
     }
 
     fn drops_name(&self, _series: usize) -> bool {
-        self.take.is_time() && self.context.options.delayed_name_removal
+        self.take().is_time() && self.context.options.delayed_name_removal
     }
 
     fn is_unique_without_name(&self) -> bool {
@@ -195,7 +195,7 @@ impl Operator for SelectorOperator<'_> {
     }
 
     fn groups(&mut self, grouping: &GroupBy) -> Result<Option<Groups>> {
-        if self.take.is_time() {
+        if self.take().is_time() {
             return Ok(None);
         }
         Ok(source_groups(self.stream.as_mut(), grouping))
@@ -203,33 +203,51 @@ impl Operator for SelectorOperator<'_> {
 
     fn next(&mut self, batch: &mut Batch) -> Result<bool> {
         batch.clear();
-        if self.windows.len() == 1 && self.take != Take::Smoothed {
-            return self.next_instants(batch);
+        match &mut self.morsels {
+            Some(morsels) => morsels.next(batch, &mut self.remarks)?,
+            None => self.next_tiles(batch)?,
         }
-        while !batch.is_full() && self.tile.advance(self.stream.as_mut(), false)? {
-            let (series, samples) = self.tile.current();
-            let mut row = batch.push(series);
-            match self.take {
-                Take::Smoothed if !samples.histograms.is_empty() => {
-                    extended::smooth_mixed_instants(samples, &self.windows, &mut row, &mut self.remarks);
-                }
-                Take::StartTimestamp => newest_cells(samples, &self.windows, Take::StartTimestamp, &mut row),
-                take if !samples.histograms.is_empty() => newest_cells(samples, &self.windows, take, &mut row),
-                Take::Value => newest(samples, &self.windows, &mut self.bounds, &mut row, |_, value| value),
-                Take::Timestamp | Take::TimestampOfFloat => {
-                    newest(samples, &self.windows, &mut self.bounds, &mut row, |time, _| time as f64 / 1000.0)
-                }
-                Take::Smoothed => extended::smooth_instants(samples, &self.windows, &mut row),
-            }
-            batch.drop_last_if_empty();
-            if !self.remarks.is_empty() {
-                let labels = self.stream.labels(series as usize);
-                for remark in self.remarks.drain(..) {
-                    remark.report(self.context, self.span, labels.metric_name().unwrap_or_default());
-                }
-            }
-        }
+        self.report();
         Ok(!batch.is_empty())
+    }
+}
+
+/// Takes a sample for each step.
+struct Instants {
+    windows: Windows,
+    take: Take,
+    bounds: Bounds,
+}
+
+impl MakeRow for Instants {
+    fn make_row(&mut self, series: u32, samples: Samples<'_>, batch: &mut Batch, remarks: &mut Vec<Remark>) {
+        let Self { windows, take, bounds } = self;
+        let mut row = batch.push(series);
+        match *take {
+            Take::Smoothed if !samples.histograms.is_empty() => {
+                extended::smooth_mixed_instants(samples, windows, &mut row, remarks);
+            }
+            Take::StartTimestamp => newest_cells(samples, windows, Take::StartTimestamp, &mut row),
+            take if !samples.histograms.is_empty() => newest_cells(samples, windows, take, &mut row),
+            Take::Smoothed => extended::smooth_instants(samples, windows, &mut row),
+            take if windows.len() == 1 => {
+                if let Some((time, value)) = newest_at(samples, windows.end(0), windows.range) {
+                    row.set(0, if take.is_time() { time as f64 / 1000.0 } else { value });
+                }
+            }
+            Take::Value => newest(samples, windows, bounds, &mut row, |_, value| value),
+            Take::Timestamp | Take::TimestampOfFloat => {
+                newest(samples, windows, bounds, &mut row, |time, _| time as f64 / 1000.0);
+            }
+        }
+    }
+
+    fn steps(&self) -> usize {
+        self.windows.len()
+    }
+
+    fn twin(&self) -> Self {
+        Self { windows: self.windows, take: self.take, bounds: Bounds::default() }
     }
 }
 
@@ -303,7 +321,7 @@ fn newest_cells(samples: Samples<'_>, windows: &Windows, take: Take, row: &mut R
     }
 }
 
-/// The newest float for a single step, which needs no row before there is a value.
+/// The newest float for a single step.
 fn newest_at(samples: Samples<'_>, end: i64, range: i64) -> Option<(i64, f64)> {
     let Samples { times, values, .. } = samples;
     let at = match times.last() {
@@ -311,74 +329,4 @@ fn newest_at(samples: Samples<'_>, end: i64, range: i64) -> Option<(i64, f64)> {
         _ => times.partition_point(|time| *time <= end).checked_sub(1)?,
     };
     (times[at] > end.saturating_sub(range) && !sample::is_stale(values[at])).then(|| (times[at], values[at]))
-}
-
-/// Walks a stream series by series, a tile at a time, and accounts for the tile.
-pub(crate) struct TileCursor<'q> {
-    context: &'q Context<'q>,
-    tile: Tile,
-    /// Position in the tile of the series after the current one.
-    next: usize,
-    held: Reservation,
-    /// The samples were counted when they were put in memory.
-    is_replay: bool,
-    /// Of histograms only the totals are looked at.
-    totals_only: bool,
-}
-
-impl<'q> TileCursor<'q> {
-    pub(crate) fn new(context: &'q Context<'q>, selector: &Selector) -> Self {
-        let is_replay = selector.shared.is_some_and(|shared| stored::is_kept(context, shared.id));
-        let totals_only = selector.hints.histograms == HistogramDetail::Totals;
-        Self { context, tile: Tile::default(), next: 0, held: context.budget.reservation(), is_replay, totals_only }
-    }
-
-    /// Goes to the next series; false at the end.
-    pub(crate) fn advance(&mut self, stream: &mut dyn SeriesStream, drop_stale: bool) -> Result<bool> {
-        while self.next >= self.tile.series_len() {
-            self.context.budget.check()?;
-            self.tile.clear();
-            self.next = 0;
-            if !stream.next_batch(&mut self.tile)? {
-                self.held.set(0, 0)?;
-                return Ok(false);
-            }
-            if !self.is_replay {
-                self.context.budget.count_read(self.tile.samples_len());
-            }
-            self.held.set(self.tile.samples_len(), self.tile.bytes())?;
-            if drop_stale {
-                self.tile.drop_stale();
-            }
-            if self.totals_only {
-                self.tile.settle_resets();
-            }
-        }
-        self.next += 1;
-        Ok(true)
-    }
-
-    /// The newest samples of the next series, where the source has them as columns, if the tile has been walked to its end.
-    pub(crate) fn newest_run<'t>(
-        &mut self,
-        stream: &'t mut dyn SeriesStream,
-        max: usize,
-    ) -> Result<Option<NewestRun<'t>>> {
-        if max == 0 || self.next < self.tile.series_len() {
-            return Ok(None);
-        }
-        self.context.budget.check()?;
-        let Some(run) = stream.newest_run(max) else { return Ok(None) };
-        if !self.is_replay {
-            self.context.budget.count_read(run.times.len());
-        }
-        // The columns' bytes are the source's.
-        self.held.set(run.times.len(), 0)?;
-        Ok(Some(run))
-    }
-
-    /// The series that the last `advance` went to.
-    pub(crate) fn current(&self) -> (u32, Samples<'_>) {
-        self.tile.series(self.next - 1)
-    }
 }

@@ -143,7 +143,7 @@ impl Function {
 }
 
 /// The code of a range function: reads the samples of a series once and fills its row.
-pub(crate) trait Kernel {
+pub(crate) trait Kernel: Send {
     /// Always with the same windows.
     fn run(&mut self, samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>);
 }

@@ -276,7 +276,7 @@ impl<F: Fn(f64, f64) -> bool> ExtremumOverTime<F> {
     }
 }
 
-impl<F: Fn(f64, f64) -> bool> Kernel for ExtremumOverTime<F> {
+impl<F: Fn(f64, f64) -> bool + Send> Kernel for ExtremumOverTime<F> {
     fn run(&mut self, samples: Samples<'_>, windows: &Windows, row: &mut RowMut<'_>) {
         let Samples { times, values, .. } = samples;
         self.queue.clear();

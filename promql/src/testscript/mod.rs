@@ -4,12 +4,14 @@
 //! step <step> <expression>` with what is expected.
 
 mod compare;
+mod helpers;
 mod histogram;
 mod script;
 mod sequence;
 mod storage;
 mod variants;
 
+pub use helpers::hasty_help;
 pub use script::ScriptError;
 pub use storage::MemorySource;
 

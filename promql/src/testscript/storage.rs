@@ -1,13 +1,13 @@
 //! A store in memory: enough of one for scripts and tests.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use model::{Labels, Matcher, histogram::ResetHint};
 
 use crate::{
     budget::QueryBudget,
     histogram::FloatHistogram,
-    source::{HistogramPoint, SelectRequest, SeriesStream, Source, SourceError, Tile},
+    source::{HistogramPoint, SelectRequest, SeriesReader, SeriesStream, Source, SourceError, Tile},
     testscript::ScriptStore,
 };
 
@@ -15,10 +15,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct MemorySource {
     /// Sorted by labels.
-    series: Vec<Stored>,
+    series: Vec<Arc<Stored>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Stored {
     labels: Labels,
     times: Vec<i64>,
@@ -85,11 +85,11 @@ impl MemorySource {
                     start_times: Vec::new(),
                     histograms: Vec::new(),
                 };
-                self.series.insert(at, stored);
+                self.series.insert(at, Arc::new(stored));
                 at
             }
         };
-        &mut self.series[at]
+        Arc::make_mut(&mut self.series[at])
     }
 }
 
@@ -147,20 +147,20 @@ impl Source for MemorySource {
         budget.check()?;
         let satisfies = |matcher: &Matcher, labels: &Labels| matcher.matches(labels.get(matcher.name()).unwrap_or(""));
         let found = self.series.iter().filter(|series| request.matchers.iter().all(|m| satisfies(m, &series.labels)));
-        let found: Vec<&Stored> = found.collect();
-        let (min_time, max_time) = (request.min_time, request.max_time);
-        Ok(Box::new(MemoryStream { found, next: 0, min_time, max_time }))
+        let found: Arc<[Arc<Stored>]> = found.cloned().collect();
+        Ok(Box::new(MemoryStream { found, next: 0, min_time: request.min_time, max_time: request.max_time }))
     }
 }
 
-struct MemoryStream<'s> {
-    found: Vec<&'s Stored>,
+#[derive(Clone)]
+struct MemoryStream {
+    found: Arc<[Arc<Stored>]>,
     next: usize,
     min_time: i64,
     max_time: i64,
 }
 
-impl SeriesStream for MemoryStream<'_> {
+impl SeriesStream for MemoryStream {
     fn series_count(&self) -> usize {
         self.found.len()
     }
@@ -170,11 +170,22 @@ impl SeriesStream for MemoryStream<'_> {
     }
 
     fn next_batch(&mut self, tile: &mut Tile) -> Result<bool, SourceError> {
-        if self.next == self.found.len() {
-            return Ok(false);
-        }
-        while self.next < self.found.len() && !tile.is_full() {
-            let Stored { times, values, start_times, histograms, .. } = self.found[self.next];
+        let mut rest = self.next..self.found.len();
+        let more = self.read_next(&mut rest, tile)?;
+        self.next = rest.start;
+        Ok(more)
+    }
+
+    fn reader(&self) -> Option<Box<dyn SeriesReader>> {
+        Some(self.twin())
+    }
+}
+
+impl SeriesReader for MemoryStream {
+    fn read_next(&mut self, series: &mut Range<usize>, tile: &mut Tile) -> Result<bool, SourceError> {
+        let first = series.start;
+        while series.start < series.end && !tile.is_full() {
+            let Stored { times, values, start_times, histograms, .. } = &*self.found[series.start];
             let start = times.partition_point(|time| *time < self.min_time);
             let end = times.partition_point(|time| *time <= self.max_time).max(start);
             for at in start..end {
@@ -187,9 +198,13 @@ impl SeriesStream for MemoryStream<'_> {
             for point in histograms[start..].iter().take_while(|point| point.time <= self.max_time) {
                 tile.push_point(point.clone());
             }
-            tile.finish_series(self.next as u32);
-            self.next += 1;
+            tile.finish_series(series.start as u32);
+            series.start += 1;
         }
-        Ok(true)
+        Ok(series.start > first)
+    }
+
+    fn twin(&self) -> Box<dyn SeriesReader> {
+        Box::new(self.clone())
     }
 }
