@@ -69,11 +69,16 @@ pub(crate) fn run(args: PromqlArgs) -> Result<(), PromqlError> {
 }
 
 fn test(args: &TestArgs, out: &mut dyn Write) -> Result<(), PromqlError> {
-    let engine = Engine::new(testscript::options());
+    let mut options = testscript::options();
     let mut store: Box<dyn ScriptStore> = match args.store {
         StoreKind::Memory => Box::new(MemorySource::default()),
-        StoreKind::Head => Box::new(HeadStore::new()?),
+        StoreKind::Head => {
+            // As a server evaluates what is large.
+            options.help = Some(testscript::hasty_help());
+            Box::new(HeadStore::new()?)
+        }
     };
+    let engine = Engine::new(options);
     let (mut passed, mut failed) = (0, 0);
     for path in &args.files {
         let script = fs::read_to_string(path).map_err(|source| PromqlError::Read { path: path.clone(), source })?;

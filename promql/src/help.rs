@@ -36,5 +36,5 @@ impl fmt::Debug for Help {
     }
 }
 
-/// Enough to be worth the handing over, and few enough that thousands of series give all threads something to do.
+/// So many rows make good use of a core's caches; more would gain nothing.
 pub(crate) const SERIES_MAX: usize = 256;

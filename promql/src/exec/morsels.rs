@@ -17,9 +17,10 @@ use crate::{
     help::{Help, SERIES_MAX},
 };
 
-/// Values that a morsel's rows have, about: some hundred microseconds of work.
+/// What a morsel should take: long beside handing it over, short beside what a query takes that is worth helping.
+const MORSEL_TIME: Duration = Duration::from_micros(500);
+/// Values that the rows of a morsel have at most, unless it is of one series: they wait in memory.
 const MORSEL_VALUES: usize = 64 << 10;
-const MORSEL_SERIES_MIN: usize = 16;
 /// Morsels for each thread that may be claimed and not yet handed on.
 const AHEAD: usize = 2;
 /// Between two looks of a waiting helper at whether it is wanted elsewhere.
@@ -42,29 +43,34 @@ pub(crate) trait Worker: Send + Sized + 'static {
 /// The results for all series of a selection.
 pub(crate) struct Morsels<W: Worker> {
     own: W,
-    shared: Arc<Shared<W::Output>>,
+    shared: Arc<Shared<W>>,
     help: Option<Help>,
     /// How long this thread has worked since it last asked for help.
     worked: Duration,
 }
 
-struct Shared<T> {
-    state: Mutex<State<T>>,
+struct Shared<W: Worker> {
+    state: Mutex<State<W>>,
     /// Notified when there is something for the query's thread: the next result, or the end of a helper.
     made: Condvar,
     /// Notified when helpers may go on.
     room: Condvar,
 }
 
-struct State<T> {
+struct State<W: Worker> {
+    /// As many as are thought to take [`MORSEL_TIME`]; what a series takes is known only once some have been worked on.
     series_at_once: usize,
+    series_max: usize,
     unclaimed: Range<usize>,
     /// Results of the morsels that have been claimed and not been handed on, in order; `None` while one is worked on.
-    claimed: VecDeque<Option<Result<T>>>,
+    claimed: VecDeque<Option<Result<W::Output>>>,
     /// The number of the first of them.
     first: usize,
     /// Outputs to be used again.
-    spare: Vec<T>,
+    spare: Vec<W::Output>,
+    /// For helpers that have been asked for and have not begun, or have left. Not with the helpers themselves: what a worker holds has
+    /// to go with the query, even if a thread that was to help it comes late.
+    workers: Vec<W>,
     /// Helpers that have begun and not ended.
     helpers: usize,
     is_closed: bool,
@@ -77,13 +83,13 @@ struct Claim<T> {
     output: Option<T>,
 }
 
-impl<T> State<T> {
+impl<W: Worker> State<W> {
     /// Whether as much has been claimed as may be.
     fn is_ahead(&self) -> bool {
         self.claimed.len() >= AHEAD * (self.helpers + 1)
     }
 
-    fn claim(&mut self) -> Option<Claim<T>> {
+    fn claim(&mut self) -> Option<Claim<W::Output>> {
         if self.unclaimed.is_empty() {
             return None;
         }
@@ -93,7 +99,14 @@ impl<T> State<T> {
         Some(Claim { number: self.first + self.claimed.len() - 1, series, output: self.spare.pop() })
     }
 
-    fn finish(&mut self, number: usize, result: Result<T>) {
+    /// Learns from what some series took.
+    fn learn(&mut self, series: usize, took: Duration) {
+        let fitting = MORSEL_TIME.as_nanos() / (took.as_nanos() / series as u128).max(1);
+        let most = (2 * self.series_at_once).min(self.series_max);
+        self.series_at_once = usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, most);
+    }
+
+    fn finish(&mut self, number: usize, result: Result<W::Output>) {
         if result.is_err() {
             self.give_up();
         }
@@ -105,15 +118,15 @@ impl<T> State<T> {
     }
 
     /// The next result, if it is there.
-    fn take(&mut self) -> Option<Result<T>> {
+    fn take(&mut self) -> Option<Result<W::Output>> {
         self.claimed.front()?.as_ref()?;
         self.first += 1;
         self.claimed.pop_front()?
     }
 }
 
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+impl<W: Worker> Shared<W> {
+    fn lock(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,13 +134,15 @@ impl<T> Shared<T> {
 impl<W: Worker> Morsels<W> {
     /// For series numbered from 0, whose results have so many values each.
     pub(crate) fn new(own: W, series: usize, values_each: usize, help: Option<Help>) -> Self {
-        let at_once = (MORSEL_VALUES / values_each.max(1)).max(MORSEL_SERIES_MIN);
+        let series_max = help.as_ref().map_or(SERIES_MAX, |help| help.series_max);
         let state = State {
-            series_at_once: at_once.min(help.as_ref().map_or(SERIES_MAX, |help| help.series_max)).max(1),
+            series_at_once: 1,
+            series_max: (MORSEL_VALUES / values_each.max(1)).clamp(1, series_max),
             unclaimed: 0..series,
             claimed: VecDeque::new(),
             first: 0,
             spare: Vec::new(),
+            workers: Vec::new(),
             helpers: 0,
             is_closed: false,
             has_panicked: false,
@@ -156,8 +171,14 @@ impl<W: Worker> Morsels<W> {
             let claim = if state.is_ahead() { None } else { state.claim() };
             if let Some(Claim { number, series, output }) = claim {
                 drop(state);
+                let (count, start) = (series.len(), Instant::now());
                 let result = self.work(series, output);
+                let took = start.elapsed();
+                if self.wants_help(took) {
+                    self.ask();
+                }
                 state = shared.lock();
+                state.learn(count, took);
                 state.finish(number, result);
             } else if state.claimed.is_empty() {
                 return Ok(false);
@@ -168,15 +189,19 @@ impl<W: Worker> Morsels<W> {
     }
 
     fn work(&mut self, series: Range<usize>, output: Option<W::Output>) -> Result<W::Output> {
-        let start = Instant::now();
         let mut output = output.unwrap_or_else(|| self.own.output());
         self.own.work(series, &mut output)?;
-        self.worked += start.elapsed();
-        if self.help.as_ref().is_some_and(|help| self.worked >= help.after) {
-            self.worked = Duration::ZERO;
-            self.ask();
-        }
         Ok(output)
+    }
+
+    /// Whether this thread has worked long enough again.
+    fn wants_help(&mut self, took: Duration) -> bool {
+        self.worked += took;
+        let wants = self.help.as_ref().is_some_and(|help| self.worked >= help.after);
+        if wants {
+            self.worked = Duration::ZERO;
+        }
+        wants
     }
 
     /// Asks for as many helpers as there are morsels left for.
@@ -187,8 +212,10 @@ impl<W: Worker> Morsels<W> {
             (state.unclaimed.len().div_ceil(state.series_at_once), state.helpers)
         };
         for _ in present + 1..left {
-            let (worker, shared) = (self.own.twin(), self.shared.clone());
-            if !help.helpers.lend(Box::new(move |is_wanted_back| lend_a_hand(worker, &shared, is_wanted_back))) {
+            self.shared.lock().workers.push(self.own.twin());
+            let shared = self.shared.clone();
+            if !help.helpers.lend(Box::new(move |is_wanted_back| lend_a_hand(&shared, is_wanted_back))) {
+                self.shared.lock().workers.pop();
                 return;
             }
         }
@@ -205,15 +232,19 @@ impl<W: Worker> Drop for Morsels<W> {
         while state.helpers > 0 {
             state = self.shared.made.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.claimed.clear();
+        state.spare.clear();
+        state.workers.clear();
     }
 }
 
 /// What a helper does.
-fn lend_a_hand<W: Worker>(mut worker: W, shared: &Shared<W::Output>, is_wanted_back: &dyn Fn() -> bool) {
+fn lend_a_hand<W: Worker>(shared: &Shared<W>, is_wanted_back: &dyn Fn() -> bool) {
     let mut state = shared.lock();
     if state.is_closed {
         return;
     }
+    let Some(mut worker) = state.workers.pop() else { return };
     state.helpers += 1;
     while !state.unclaimed.is_empty() && !is_wanted_back() {
         let claim = if state.is_ahead() { None } else { state.claim() };
@@ -236,10 +267,7 @@ fn lend_a_hand<W: Worker>(mut worker: W, shared: &Shared<W::Output>, is_wanted_b
             shared.made.notify_one();
         }
     }
-    // What the worker holds of the query goes before the query is told.
-    drop(state);
-    drop(worker);
-    let mut state = shared.lock();
+    state.workers.push(worker);
     state.helpers -= 1;
     shared.made.notify_one();
 }

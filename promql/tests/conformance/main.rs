@@ -5,7 +5,7 @@ mod immediate;
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use promql::{
-    engine::Engine,
+    engine::{Engine, Options},
     testscript::{self, Outcome},
 };
 
@@ -27,11 +27,19 @@ fn scripts() -> BTreeMap<String, String> {
 
 #[test]
 fn every_statement_holds() {
-    let engine = Engine::new(testscript::options());
+    run_all(&Engine::new(testscript::options()));
+}
+
+#[test]
+fn every_statement_holds_with_help() {
+    run_all(&Engine::new(Options { help: Some(testscript::hasty_help()), ..testscript::options() }));
+}
+
+fn run_all(engine: &Engine) {
     let mut problems = Vec::new();
     let mut held = 0;
     for (script, text) in scripts() {
-        let outcomes = testscript::run(&text, &engine).unwrap_or_else(|error| panic!("{script}: {error}"));
+        let outcomes = testscript::run(&text, engine).unwrap_or_else(|error| panic!("{script}: {error}"));
         assert!(!outcomes.is_empty(), "{script} states something");
         for Outcome { line, expression, result } in outcomes {
             match result {
