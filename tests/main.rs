@@ -16,6 +16,7 @@ mod native_queries;
 mod out_of_order;
 mod peers;
 mod query_command;
+mod query_help;
 mod resharding;
 mod restart;
 mod running_queries;

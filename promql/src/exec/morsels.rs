@@ -68,8 +68,8 @@ struct State<W: Worker> {
     first: usize,
     /// Outputs to be used again.
     spare: Vec<W::Output>,
-    /// For helpers that have been asked for and have not begun, or have left. Not with the helpers themselves: what a worker holds has
-    /// to go with the query, even if a thread that was to help it comes late.
+    /// For helpers that have been asked for and have not begun. Not with the helpers themselves: what a worker holds has to go with the
+    /// query, even if a thread that was to help it comes late.
     workers: Vec<W>,
     /// Helpers that have begun and not ended.
     helpers: usize,
@@ -172,7 +172,7 @@ impl<W: Worker> Morsels<W> {
             if let Some(Claim { number, series, output }) = claim {
                 drop(state);
                 let (count, start) = (series.len(), Instant::now());
-                let result = self.work(series, output);
+                let result = work(&mut self.own, series, output);
                 let took = start.elapsed();
                 if self.wants_help(took) {
                     self.ask();
@@ -186,12 +186,6 @@ impl<W: Worker> Morsels<W> {
                 state = shared.made.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
-    }
-
-    fn work(&mut self, series: Range<usize>, output: Option<W::Output>) -> Result<W::Output> {
-        let mut output = output.unwrap_or_else(|| self.own.output());
-        self.own.work(series, &mut output)?;
-        Ok(output)
     }
 
     /// Whether this thread has worked long enough again.
@@ -238,6 +232,12 @@ impl<W: Worker> Drop for Morsels<W> {
     }
 }
 
+fn work<W: Worker>(worker: &mut W, series: Range<usize>, output: Option<W::Output>) -> Result<W::Output> {
+    let mut output = output.unwrap_or_else(|| worker.output());
+    worker.work(series, &mut output)?;
+    Ok(output)
+}
+
 /// What a helper does.
 fn lend_a_hand<W: Worker>(shared: &Shared<W>, is_wanted_back: &dyn Fn() -> bool) {
     let mut state = shared.lock();
@@ -253,11 +253,10 @@ fn lend_a_hand<W: Worker>(shared: &Shared<W>, is_wanted_back: &dyn Fn() -> bool)
             continue;
         };
         drop(state);
-        let mut output = output.unwrap_or_else(|| worker.output());
-        let result = panic::catch_unwind(AssertUnwindSafe(|| worker.work(series, &mut output)));
+        let result = panic::catch_unwind(AssertUnwindSafe(|| work(&mut worker, series, output)));
         state = shared.lock();
         match result {
-            Ok(result) => state.finish(number, result.map(|()| output)),
+            Ok(result) => state.finish(number, result),
             Err(_) => {
                 state.has_panicked = true;
                 state.give_up();
@@ -267,7 +266,8 @@ fn lend_a_hand<W: Worker>(shared: &Shared<W>, is_wanted_back: &dyn Fn() -> bool)
             shared.made.notify_one();
         }
     }
-    state.workers.push(worker);
+    // Before the query's thread hears of it, which may end the query then.
+    drop(worker);
     state.helpers -= 1;
     shared.made.notify_one();
 }
