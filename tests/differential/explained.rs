@@ -137,7 +137,8 @@ pub(super) fn reason(query: &str, ours: &Parts, theirs: &Parts) -> Option<&'stat
         return Some("one sample that is no number makes the deviation none, as functions.test has it");
     }
     // Of a selector alone, which keeps this from covering what stands around it.
-    let is_fixed_time = query.starts_with("timestamp(") && query.matches('(').count() == 1;
+    let is_fixed_time =
+        query.starts_with("timestamp(") && query.replace("start()", "").replace("end()", "").matches('(').count() == 1;
     if is_fixed_time && query.contains(" offset ") && query.contains("@ ") && ours.1 == theirs.1 {
         return Some(
             "beside @, 3.5 reads at the fixed time itself, among the samples that it has selected by the offset",
