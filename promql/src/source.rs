@@ -310,19 +310,30 @@ impl Tile {
         }
     }
 
-    /// Says of each histogram of which it is not known whether a reset lies before it, for whoever adds some of them up
-    /// afterwards and can no longer tell.
-    pub(crate) fn settle_resets(&mut self) {
+    /// Leaves of each histogram the count and the sum, and what only its buckets could say: whether a reset lies before it. Histograms
+    /// that don't fit to each other by their buckets do so afterwards, as in the reference implementation.
+    pub(crate) fn reduce_to_totals(&mut self) {
         for span in &self.spans {
-            let histograms = &mut self.histograms[span.histograms_start..span.histograms_end];
-            for at in 1..histograms.len() {
-                if histograms[at].histogram.reset_hint == ResetHint::Unknown {
-                    let is_reset = histograms[at].histogram.is_reset_after(&histograms[at - 1].histogram);
-                    let hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
-                    Arc::make_mut(&mut histograms[at].histogram).reset_hint = hint;
-                }
+            let mut before: Option<Arc<FloatHistogram>> = None;
+            for point in &mut self.histograms[span.histograms_start..span.histograms_end] {
+                let whole = std::mem::replace(&mut point.histogram, Arc::default());
+                let reset_hint = match (&before, whole.reset_hint) {
+                    (Some(before), ResetHint::Unknown) if !whole.is_stale() => {
+                        if whole.is_reset_after(before) {
+                            ResetHint::Reset
+                        } else {
+                            ResetHint::NotReset
+                        }
+                    }
+                    (_, hint) => hint,
+                };
+                let totals =
+                    FloatHistogram { reset_hint, count: whole.count, sum: whole.sum, ..FloatHistogram::default() };
+                point.histogram = Arc::new(totals);
+                before = if whole.is_stale() { before } else { Some(whole) };
             }
         }
+        self.histogram_bytes = self.histograms.iter().map(|point| point.histogram.bytes()).sum();
     }
 
     fn drop_stale_floats(&mut self) {

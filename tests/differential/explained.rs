@@ -69,14 +69,19 @@ pub(super) fn is_of_order(query: &str, ours: &Parts, theirs: &Parts) -> bool {
     };
     // Of remarks with one text 3.5 keeps the one that came last, wherever it points.
     let texts = |parts: &Parts| {
-        let mut texts: Vec<_> =
-            parts.1.iter().map(|text| text.rsplit_once(" (").map_or(text.as_str(), |cut| cut.0).to_owned()).collect();
+        let mut texts: Vec<_> = others(parts)
+            .iter()
+            .map(|text| text.rsplit_once(" (").map_or(text.as_str(), |cut| cut.0).to_owned())
+            .collect();
         texts.dedup();
         texts
     };
     // A part that doesn't change with time keeps its parentheses' place.
     let is_fixed = query.contains("@ ");
-    if (is_fixed || ours.1.len() > theirs.1.len()) && is_close(&ours.0, &theirs.0) && texts(ours) == texts(theirs) {
+    if (is_fixed || others(ours).len() > others(theirs).len())
+        && is_close(&ours.0, &theirs.0)
+        && texts(ours) == texts(theirs)
+    {
         return true;
     }
     // Which of two sides is looked at first is up to the engine.
@@ -127,11 +132,10 @@ pub(super) fn reason(query: &str, ours: &Parts, theirs: &Parts) -> Option<&'stat
     if is_variance && ours.1 == theirs.1 && is_within(&ours.0, &theirs.0, 1e-4, 0.0) {
         return Some("variances of numbers as large as times, of which few digits are left");
     }
-    if query.starts_with("-(")
-        && theirs.1.iter().any(|text| text.contains("same labelset"))
-        && ours.0["result"].is_array()
-    {
-        return Some("series that become one by a minus, though never at one time, are one, as operators.test has it");
+    if theirs.1.iter().any(|text| text.contains("same labelset")) && ours.0["result"].is_array() {
+        return Some(
+            "series that become one without their names, though never at one time, are one, as operators.test has it of a minus",
+        );
     }
     if query.starts_with("mad_over_time(") && ours.1 == theirs.1 {
         return Some("one sample that is no number makes the deviation none, as functions.test has it");
@@ -155,6 +159,10 @@ pub(super) fn reason(query: &str, ours: &Parts, theirs: &Parts) -> Option<&'stat
     }
     if ours.1 == theirs.1 && is_within(&ours.0, &theirs.0, 1e-6, 1e-9) {
         return Some("sums in another order");
+    }
+    let counts_changes = ["changes(", "resets("].iter().any(|name| query.starts_with(name));
+    if counts_changes && ours.1 == theirs.1 && ["sum", "avg", "std"].iter().any(|name| query.contains(name)) {
+        return Some("sums in another order, whose last digit is counted as a change");
     }
     if ours.1 == theirs.1 && query.contains("^") && query.contains("%") {
         return Some("remainders of powers so large that their last digit decides");
@@ -220,24 +228,34 @@ fn differ_in_repeated_labels(query: &str, ours: &Value, theirs: &Value) -> bool 
     is_close(&without(ours), &without(theirs))
 }
 
-/// Whether each histogram of ours is one of theirs with every bucket smaller by one factor.
+/// Whether each histogram of ours is one of theirs with every bucket smaller by one factor, and all else is the same.
 fn is_scaled(ours: &Value, theirs: &Value) -> bool {
     let histograms = |result: &Value| -> Vec<Value> {
         let series = result.as_array().into_iter().flatten();
         series
-            .flat_map(|series| match &series["histograms"] {
-                Value::Array(all) => all.iter().map(|point| point[1].clone()).collect(),
-                _ => vec![series["histogram"][1].clone()],
+            .flat_map(|series| match (&series["histograms"], &series["histogram"]) {
+                (Value::Array(all), _) => all.iter().map(|point| point[1].clone()).collect(),
+                (_, Value::Array(point)) => vec![point[1].clone()],
+                _ => Vec::new(),
             })
             .collect()
+    };
+    let floats = |result: &Value| {
+        let mut result = result.clone();
+        for series in result.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+            series.retain(|key, _| !key.starts_with("histogram"));
+        }
+        result
     };
     let number = |value: &Value| value.as_str().and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
     let counts = |histogram: &Value| -> Vec<f64> {
         let buckets = histogram["buckets"].as_array().into_iter().flatten().map(|bucket| number(&bucket[3]));
         [number(&histogram["count"]), number(&histogram["sum"])].into_iter().chain(buckets).collect()
     };
+    let rest_is_close = is_close(&floats(ours), &floats(theirs));
     let (ours, theirs) = (histograms(ours), histograms(theirs));
-    ours.len() == theirs.len()
+    rest_is_close
+        && ours.len() == theirs.len()
         && ours.iter().zip(&theirs).all(|(ours, theirs)| {
             let (ours, theirs) = (counts(ours), counts(theirs));
             let factor = if theirs[0] == 0.0 { 1.0 } else { ours[0] / theirs[0] };

@@ -33,7 +33,9 @@ impl TileCursor {
         let how = Handling {
             is_replay: selector.shared.is_some_and(|shared| stored::is_kept(context, shared.id)),
             drops_stale: is_range,
-            totals_only: selector.hints.histograms == HistogramDetail::Totals,
+            // What lies between two smoothed histograms is said of their buckets, as extended_vectors.test has it.
+            totals_only: selector.hints.histograms == HistogramDetail::Totals
+                && (is_range || selector.extension.is_none()),
         };
         Self::with(context.budget, how)
     }
@@ -72,7 +74,7 @@ impl TileCursor {
             self.tile.drop_stale();
         }
         if self.how.totals_only {
-            self.tile.settle_resets();
+            self.tile.reduce_to_totals();
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ pub(crate) fn function(name: &str) -> Option<fn(f64) -> f64> {
         "atanh" => f64::atanh,
         "ceil" => f64::ceil,
         "cos" => f64::cos,
-        "cosh" => f64::cosh,
+        "cosh" => cosh,
         "deg" => |value| value * 180.0 / std::f64::consts::PI,
         "exp" => f64::exp,
         "floor" => f64::floor,
@@ -27,7 +27,7 @@ pub(crate) fn function(name: &str) -> Option<fn(f64) -> f64> {
         "rad" => |value| value * std::f64::consts::PI / 180.0,
         "sgn" => sign,
         "sin" => f64::sin,
-        "sinh" => f64::sinh,
+        "sinh" => sinh,
         "sqrt" => f64::sqrt,
         "tan" => f64::tan,
         "tanh" => f64::tanh,
@@ -41,6 +41,18 @@ fn sign(value: f64) -> f64 {
         _ if value > 0.0 => 1.0,
         _ => value,
     }
+}
+
+/// From here on the smaller of both powers is lost in rounding. The reference implementation adds it no more, so that its results are infinite
+/// as soon as the power is, a little before they would have to be.
+const HYPERBOLIC_LARGE: f64 = 21.0;
+
+fn cosh(value: f64) -> f64 {
+    if value.abs() > HYPERBOLIC_LARGE { value.abs().exp() * 0.5 } else { value.cosh() }
+}
+
+fn sinh(value: f64) -> f64 {
+    if value.abs() > HYPERBOLIC_LARGE { (value.abs().exp() * 0.5).copysign(value) } else { value.sinh() }
 }
 
 /// To the nearest multiple; halves go up. The inverse first, which keeps `round(x, 0.1)` exact.
@@ -92,6 +104,16 @@ mod tests {
         assert_eq!(at_least(at_most(3.0, f64::NAN), f64::INFINITY), f64::INFINITY);
         assert!(at_least(3.0, f64::NAN).is_nan() && at_most(f64::NAN, 3.0).is_nan());
         assert_eq!((at_least(1.0, 2.0), at_most(1.0, 2.0)), (2.0, 1.0));
+    }
+
+    #[test]
+    fn hyperbolic_functions_end_with_the_power() {
+        assert_eq!((cosh(-710.0), sinh(-710.0)), (f64::INFINITY, f64::NEG_INFINITY));
+        assert!(cosh(709.0).is_finite() && sinh(-709.0).is_finite());
+        for value in [-30.0_f64, -21.0, -0.3, 0.0, 5.0, 21.5, 300.0] {
+            assert!((cosh(value) / value.cosh() - 1.0).abs() < 1e-15, "{value}");
+            assert!(value == 0.0 || (sinh(value) / value.sinh() - 1.0).abs() < 1e-15, "{value}");
+        }
     }
 
     #[test]
