@@ -316,7 +316,7 @@ impl Tile {
         for span in &self.spans {
             let mut before: Option<Arc<FloatHistogram>> = None;
             for point in &mut self.histograms[span.histograms_start..span.histograms_end] {
-                let whole = std::mem::replace(&mut point.histogram, Arc::default());
+                let whole = std::mem::take(&mut point.histogram);
                 let reset_hint = match (&before, whole.reset_hint) {
                     (Some(before), ResetHint::Unknown) if !whole.is_stale() => {
                         if whole.is_reset_after(before) {

@@ -95,7 +95,7 @@ pub(super) fn is_of_order(query: &str, ours: &Parts, theirs: &Parts) -> bool {
 
 /// Why an expression that can't be made smaller differs, where that is as it should be.
 pub(super) fn reason(query: &str, ours: &Parts, theirs: &Parts) -> Option<&'static str> {
-    let is_rate = ["rate(", "increase("].iter().any(|name| query.starts_with(name));
+    let is_rate = ["rate(", "increase("].iter().any(|name| query.contains(name));
     if is_rate && ours.1 == theirs.1 && is_scaled(&ours.0["result"], &theirs.0["result"]) {
         return Some("a histogram that counts is not extrapolated to below zero");
     }
@@ -189,7 +189,13 @@ fn without_nan(value: &Value) -> Value {
                 |value: &&Value| value.as_array().is_none_or(|bucket| bucket.len() != 4 || bucket[3] != "NaN");
             Value::Array(all.iter().filter(is_kept).map(without_nan).collect())
         }
-        Value::Object(all) => Value::Object(all.iter().map(|(key, value)| (key.clone(), without_nan(value))).collect()),
+        Value::Object(all) => {
+            let fields = all.iter().map(|(key, value)| (key.clone(), without_nan(value)));
+            // Without any bucket a histogram has no list of them.
+            Value::Object(
+                fields.filter(|(key, value)| key != "buckets" || value != &Value::Array(Vec::new())).collect(),
+            )
+        }
         _ => value.clone(),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn quantile(q: f64, histogram: &FloatHistogram) -> (f64, Option<NanOb
     let Some(mut bucket) = bucket else {
         return (if has_nans { f64::NAN } else { 0.0 }, has_nans.then_some(NanObservations::Result));
     };
-    let remark = has_nans.then_some(NanObservations::Skew);
+    let remark = counts_nans(histogram).then_some(NanObservations::Skew);
     if histogram.uses_custom_buckets() {
         if bucket.lower == f64::NEG_INFINITY {
             if bucket.upper <= 0.0 {
@@ -102,10 +102,18 @@ pub(crate) fn fraction(lower: f64, upper: f64, histogram: &FloatHistogram) -> (f
     if lower >= upper {
         return (0.0, false);
     }
-    let has_nans = histogram.sum.is_nan();
-    let count = if has_nans { histogram.buckets().map(|bucket| bucket.count).sum() } else { histogram.count };
+    let count = if histogram.sum.is_nan() { in_buckets(histogram) } else { histogram.count };
     let below = |value: f64| observations_below(value, histogram).unwrap_or(count).min(count);
-    ((below(upper) - below(lower)) / histogram.count, has_nans)
+    ((below(upper) - below(lower)) / histogram.count, counts_nans(histogram))
+}
+
+fn in_buckets(histogram: &FloatHistogram) -> f64 {
+    histogram.buckets().map(|bucket| bucket.count).sum()
+}
+
+/// Whether there are observations that are no numbers. The sum alone does not say so: infinities of both signs add up to none either.
+fn counts_nans(histogram: &FloatHistogram) -> bool {
+    histogram.sum.is_nan() && in_buckets(histogram) < histogram.count
 }
 
 /// `None` when the value is above all buckets.
