@@ -109,15 +109,20 @@ impl SumCells {
     }
 }
 
-/// The same as `kahan::Sum::add`, written so that a loop of it becomes vector code.
+/// The same as `kahan::Sum::add` for finite sums, without a branch, so that a loop of it becomes vector code: what rounding takes is exact in
+/// either form (TwoSum: Knuth, The Art of Computer Programming 2, 4.2.2). What is lost of an infinite sum is left undefined, see [`total`].
 #[inline]
 fn add(sum: &mut f64, lost: &mut f64, value: f64) {
     let next = *sum + value;
-    let is_larger = sum.abs() >= value.abs();
-    let (large, small) = if is_larger { (*sum, value) } else { (value, *sum) };
-    let compensation = *lost + ((large - next) + small);
-    *lost = if next.is_infinite() { 0.0 } else { compensation };
+    let added = next - *sum;
+    *lost += (*sum - (next - added)) + (value - added);
     *sum = next;
+}
+
+/// What comes out of a sum. An infinite one never becomes finite again, so it is enough to look here.
+#[inline]
+fn total(sum: f64, lost: f64) -> f64 {
+    if sum.is_infinite() { sum } else { sum + lost }
 }
 
 impl SumCells {
@@ -153,7 +158,8 @@ impl SumCells {
                 add(sum, lost, *value);
             }
         }
-        for part in sums.iter().chain(&lost).chain(rest) {
+        let finite = lost.iter().zip(&sums).filter(|(_, sum)| sum.is_finite()).map(|(lost, _)| lost);
+        for part in sums.iter().chain(finite).chain(rest) {
             add(&mut self.sums[0], &mut self.lost[0], *part);
         }
         self.valid[0] |= u64::from(!values.is_empty());
@@ -188,7 +194,7 @@ impl Cells for SumCells {
         row.valid.copy_from_slice(&self.valid[group * words..(group + 1) * words]);
         let cells = group * self.steps..(group + 1) * self.steps;
         for ((value, sum), lost) in row.values.iter_mut().zip(&self.sums[cells.clone()]).zip(&self.lost[cells]) {
-            *value = sum + lost;
+            *value = total(*sum, *lost);
         }
     }
 }
@@ -303,5 +309,32 @@ impl<const ROOT: bool> Fold for Deviation<ROOT> {
     fn value(&self) -> f64 {
         let variance = self.squares / self.count;
         if ROOT { variance.sqrt() } else { variance }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::functions::kahan::Sum;
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            4 => any::<f64>(),
+            4 => -1e3..1e3,
+            1 => prop::sample::select(vec![0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX, f64::MIN_POSITIVE]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn sums_are_those_of_the_branching_form(values in prop::collection::vec(value(), 0..40)) {
+            let (mut sum, mut lost) = (0.0, 0.0);
+            values.iter().for_each(|value| add(&mut sum, &mut lost, *value));
+            let model = values.iter().fold(Sum::default(), |sum, value| sum.add(*value)).total();
+            let found = total(sum, lost);
+            prop_assert!(found.to_bits() == model.to_bits() || found.is_nan() && model.is_nan(), "{found} {model}");
+        }
     }
 }
