@@ -17,6 +17,7 @@ pub(crate) mod matrix;
 pub(crate) mod merge;
 pub(crate) mod morsels;
 pub(crate) mod range;
+pub(crate) mod range_function;
 pub(crate) mod rows;
 pub(crate) mod selector;
 pub(crate) mod set;
