@@ -29,8 +29,8 @@ use crate::{
     },
     calendar,
     config::{
-        file::{self, ConfigFileError, FileConfig},
         flags::{ServeCommand, ServeFlags},
+        prometheus::{self, ConfigFileError, FileConfig},
         tuning::{self, Finding, Tuning, TuningError},
     },
     query::{QueryService, storage::Storage},
@@ -91,7 +91,7 @@ pub(crate) fn serve(command: ServeCommand) -> Result<(), ServeError> {
     logging::start(command.flags.log_level, command.flags.log_format);
     tracing::info!(version = version::VERSION, revision = version::REVISION, "Millrace starts");
     warn_of_flags(&command);
-    let config = file::read(&command.flags.config_file, command.config_file_named)?;
+    let config = prometheus::read(&command.flags.config_file, command.config_file_named)?;
     if let Some(config) = &config {
         warn_of_sections(&command.flags.config_file, config);
     }
@@ -151,7 +151,7 @@ pub(crate) fn warn_of_sections(path: &Path, config: &FileConfig) {
 
 async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Result<(), ServeError> {
     let Tuning { mut data_plane, summary, .. } = tuning;
-    data_plane.exemplars_max = config.exemplars_max;
+    data_plane.exemplars_max = config.storage.exemplars_max;
     data_plane.out_of_order_window_ms = config.out_of_order_window_ms();
     let mut signals = Signals::listen().map_err(ServeError::Runtime)?;
     let manager = ServiceManager::of_environment();

@@ -39,8 +39,8 @@ use tower_http::compression::{CompressionLayer, Predicate as _, predicate::SizeA
 use crate::{
     app::Order,
     config::{
-        file::{self, ConfigFileError, FileConfig},
         flags::ServeFlags,
+        prometheus::{self, ConfigFileError, FileConfig},
     },
     query::{QueryService, storage::Storage},
     telemetry::metrics::Metrics,
@@ -90,7 +90,7 @@ impl Inner {
 
     /// Reads the configuration again; on any error everything stays as it is.
     pub(crate) fn reload(&self) -> Result<(), ConfigFileError> {
-        let config = file::read(&self.flags.config_file, self.config_file_named).map(Option::unwrap_or_default);
+        let config = prometheus::read(&self.flags.config_file, self.config_file_named).map(Option::unwrap_or_default);
         let result = config.and_then(|config| config.open_query_log().map(|log| (config, log)));
         self.metrics.config_loaded(result.as_ref().map(|_| crate::calendar::now_ms()).map_err(|_| ()));
         let (config, query_log) =
@@ -99,7 +99,7 @@ impl Inner {
         crate::app::warn_of_sections(&self.flags.config_file, &config);
         if let Some(storage) = self.storage.get() {
             let shared = storage.handle().shared();
-            shared.set_exemplars_max(config.exemplars_max);
+            shared.set_exemplars_max(config.storage.exemplars_max);
             shared.set_out_of_order_window(config.out_of_order_window_ms());
             storage.blocks().set_retention(self.retention_of(&config));
         }
@@ -110,14 +110,14 @@ impl Inner {
 
     /// What blocks are kept by the flags and a configuration.
     fn retention_of(&self, config: &FileConfig) -> Retention {
-        config.retention.or(self.flags.retention()).resolve(&self.flags.storage_path)
+        config.storage.tsdb.retention.or(self.flags.retention()).resolve(&self.flags.storage_path)
     }
 
     /// The same by the configuration in effect, and in words.
     pub(crate) fn retention(&self) -> (Retention, String) {
         let config = self.config();
         let resolved = self.retention_of(&config);
-        (resolved, config.retention.or(self.flags.retention()).text(resolved))
+        (resolved, config.storage.tsdb.retention.or(self.flags.retention()).text(resolved))
     }
 
     pub(crate) fn order(&self, order: Order) {

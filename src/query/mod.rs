@@ -30,7 +30,7 @@ use promql::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    config::{file::FileConfig, flags::ServeFlags},
+    config::{flags::ServeFlags, prometheus::FileConfig},
     telemetry::metrics::Metrics,
 };
 use log::QueryLog;
@@ -131,7 +131,7 @@ impl QueryService {
 
     /// The engine under the configuration as it is now.
     pub(crate) fn engine(&self, config: &FileConfig) -> Engine {
-        let step = i64::try_from(config.evaluation_interval.ms()).unwrap_or(i64::MAX);
+        let step = i64::try_from(config.global.evaluation_interval.ms()).unwrap_or(i64::MAX);
         Engine::new(Options { default_subquery_step_ms: step, ..self.options.clone() })
     }
 
