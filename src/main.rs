@@ -6,6 +6,7 @@
 mod api;
 mod app;
 mod calendar;
+mod check_command;
 mod config;
 mod header_text;
 mod json;
@@ -36,6 +37,7 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     match flags::parse(std::env::args_os()) {
         Ok(Command::Serve(command)) => fail_with_line(app::serve(*command)),
+        Ok(Command::Check(args)) => fail_with_line(check_command::run(args)),
         Ok(Command::Load(args)) => fail_with_line(load::run(*args)),
         Ok(Command::Tsdb(args)) => fail_with_line(tsdb_command::run(args)),
         Ok(Command::Promql(args)) => fail_with_line(promql_command::run(args)),

@@ -78,3 +78,8 @@ fn tuning() {
 fn heavy_queries() {
     follow("queries.md");
 }
+
+#[test]
+fn the_configuration_file() {
+    follow("configuration.md");
+}

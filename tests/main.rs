@@ -3,6 +3,7 @@
 mod api;
 mod blocks;
 mod cardinality;
+mod config;
 mod deletion;
 mod differential;
 mod exemplars;

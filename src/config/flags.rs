@@ -18,7 +18,8 @@ use super::{
     units::{PromDuration, Size},
 };
 use crate::{
-    load::LoadArgs, promql_command::PromqlArgs, query_command::QueryArgs, tsdb_command::TsdbArgs, tune::TuneArgs,
+    check_command::CheckArgs, load::LoadArgs, promql_command::PromqlArgs, query_command::QueryArgs,
+    tsdb_command::TsdbArgs, tune::TuneArgs,
 };
 
 /// Listens here unless told otherwise, like Prometheus.
@@ -48,6 +49,8 @@ enum CliCommand {
     Load(Box<LoadArgs>),
     /// Look at a data directory whose server does not run
     Tsdb(TsdbArgs),
+    /// Check files before a server gets them
+    Check(CheckArgs),
     /// Try out the query language
     Promql(PromqlArgs),
     Query(QueryArgs),
@@ -61,6 +64,7 @@ pub(crate) enum Command {
     Serve(Box<ServeCommand>),
     Load(Box<LoadArgs>),
     Tsdb(TsdbArgs),
+    Check(CheckArgs),
     Promql(PromqlArgs),
     Query(QueryArgs),
     Tune(TuneArgs),
@@ -327,6 +331,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     let matches = Cli::command().try_get_matches_from(args)?;
     match Cli::from_arg_matches(&matches)?.command {
         CliCommand::Load(args) => Ok(Command::Load(args)),
+        CliCommand::Check(args) => Ok(Command::Check(args)),
         CliCommand::Promql(args) => Ok(Command::Promql(args)),
         CliCommand::Query(args) => Ok(Command::Query(args)),
         CliCommand::Tsdb(args) => Ok(Command::Tsdb(args)),
@@ -407,7 +412,12 @@ mod tests {
         let args = ["millrace", "serve"].iter().chain(args).map(OsString::from);
         match parse(args)? {
             Command::Serve(command) => Ok(*command),
-            Command::Load(_) | Command::Tsdb(_) | Command::Promql(_) | Command::Query(_) | Command::Tune(_) => {
+            Command::Load(_)
+            | Command::Check(_)
+            | Command::Tsdb(_)
+            | Command::Promql(_)
+            | Command::Query(_)
+            | Command::Tune(_) => {
                 unreachable!("the arguments say serve")
             }
         }

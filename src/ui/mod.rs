@@ -57,6 +57,10 @@ fn render(page: &mut String, shared: &Shared, stats: &[ShardStats]) -> std::fmt:
     row(page, "Data", &shared.flags.storage_path.display().to_string())?;
     let state = if shared.metrics.reload_successful() { "loaded" } else { "the last reload failed; see the log" };
     row(page, "Configuration", &format!("{}: {state}", shared.flags.config_file.display()))?;
+    let without_effect = shared.config().without_effect.join(", ");
+    if !without_effect.is_empty() {
+        row(page, "Without effect in this release", &without_effect)?;
+    }
     writeln!(page, "</table>")?;
     shards(page, stats)?;
     writeln!(page, "<h2>More</h2><ul>")?;

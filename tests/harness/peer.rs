@@ -4,7 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use super::{eventually, free_port, http};
@@ -126,9 +126,14 @@ pub(crate) fn vmagent(folder: &Path, config: &str, url: &str) -> Peer {
     start("vmagent", folder, &args, address, "/health")
 }
 
+/// Runs promtool to its end, however that is.
+pub(crate) fn try_promtool(args: &[&str]) -> Output {
+    Command::new(program("promtool")).args(args).output().expect("promtool runs")
+}
+
 /// Runs promtool to its end; returns what it prints.
 pub(crate) fn promtool(args: &[&str]) -> String {
-    let output = Command::new(program("promtool")).args(args).output().expect("promtool runs");
+    let output = try_promtool(args);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "promtool {args:?}: {errors}");
     String::from_utf8(output.stdout).expect("text")

@@ -51,7 +51,7 @@ pub(super) async fn flags(State(shared): State<Shared>) -> Response {
 pub(super) async fn config(State(shared): State<Shared>) -> Response {
     success(
         |json| {
-            json.object().key("yaml").string(&shared.config().to_yaml()).end_object();
+            json.object().key("yaml").string(shared.config().to_yaml()).end_object();
         },
         &[],
     )

@@ -8,6 +8,7 @@ pub(crate) mod discovery;
 pub(crate) mod global;
 pub(crate) mod http_client;
 pub(crate) mod otlp;
+mod references;
 pub(crate) mod relabel;
 pub(crate) mod remote;
 pub(crate) mod scrape;
@@ -34,7 +35,7 @@ use tracing_config::TracingConfig;
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// What a configuration says, its files of scrape configurations included.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FileConfig {
     pub(crate) global: Global,
     pub(crate) alerting: Option<Alerting>,
@@ -52,6 +53,13 @@ pub(crate) struct FileConfig {
     pub(crate) without_effect: Vec<&'static str>,
     scrape_config_files: Vec<PathBuf>,
     shown: String,
+}
+
+/// What a server without a configuration does.
+impl Default for FileConfig {
+    fn default() -> Self {
+        parse(Path::new(""), "").expect("the defaults go together")
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -69,8 +69,9 @@ impl Section for RelabelConfig {
         if source_labels.iter().any(String::is_empty) {
             return Err(keys.fault("source_labels", "\"\" is not a valid label name"));
         }
-        let separator = keys.or("separator", SEPARATOR)?;
-        let pattern: String = keys.or("regex", REGEX)?;
+        let action = action(keys)?;
+        let separator = or(keys, action, "separator", SEPARATOR)?;
+        let pattern = or(keys, action, "regex", REGEX)?;
         let built = RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_BYTES_MAX).build();
         let regex = built.map_err(|error| {
             let error = error.to_string();
@@ -79,11 +80,20 @@ impl Section for RelabelConfig {
         })?;
         let modulus = keys.get("modulus")?.unwrap_or(0);
         let target_label = keys.or_default("target_label")?;
-        let replacement = keys.or("replacement", REPLACEMENT)?;
-        let action = action(keys)?;
+        let replacement = or(keys, action, "replacement", REPLACEMENT)?;
         let rule = Self { source_labels, separator, regex, modulus, target_label, replacement, action };
         rule.check(keys)?;
         Ok(rule)
+    }
+}
+
+/// A text or its default, which is not shown where the action does not let the key stand.
+fn or(keys: &mut Keys<'_>, action: Action, name: &'static str, default: &str) -> Result<String, Fault> {
+    match action {
+        Action::KeepEqual | Action::DropEqual | Action::LabelDrop | Action::LabelKeep => {
+            Ok(keys.get(name)?.unwrap_or_else(|| default.to_owned()))
+        }
+        _ => keys.or(name, default),
     }
 }
 
@@ -115,7 +125,9 @@ impl RelabelConfig {
         }
         if matches!(self.action, KeepEqual | DropEqual) {
             let others = [("regex", REGEX), ("modulus", "0"), ("separator", SEPARATOR), ("replacement", REPLACEMENT)];
-            if let Some((key, _)) = others.iter().find(|(key, default)| has(key, default)) {
+            // An expression that is written down is one too many, even the default.
+            let is_there = |key: &str, default: &str| has(key, default) || key == "regex" && keys.has("regex");
+            if let Some((key, _)) = others.iter().find(|(key, default)| is_there(key, default)) {
                 return refuse(key, format!("{name} takes source_labels and target_label alone"));
             }
         }

@@ -100,7 +100,7 @@ impl RemoteWrite {
 
 impl Section for RemoteRead {
     fn take(keys: &mut Keys<'_>) -> Result<Self, Fault> {
-        Ok(Self {
+        let read = Self {
             url: url(keys)?,
             name: keys.get("name")?,
             remote_timeout: keys.or("remote_timeout", "1m")?,
@@ -109,7 +109,11 @@ impl Section for RemoteRead {
             required_matchers: keys.or_default("required_matchers")?,
             filter_external_labels: keys.or("filter_external_labels", "true")?,
             client: HttpClient::take(keys)?,
-        })
+        };
+        if read.required_matchers.contains_key("") {
+            return Err(keys.fault("required_matchers", "\"\" is not a valid label name"));
+        }
+        Ok(read)
     }
 }
 

@@ -128,7 +128,8 @@ impl NameScheme {
                 return Err(keys.fault("metric_name_escaping_scheme", text));
             }
         };
-        if validation == NameValidation::Legacy && escaping == NameEscaping::AllowUtf8 {
+        // What jobs have in common need not go together before there is a job.
+        if inherited.is_some() && validation == NameValidation::Legacy && escaping == NameEscaping::AllowUtf8 {
             let text = "allow-utf-8 asks for names that metric_name_validation_scheme: legacy does not let pass";
             return Err(keys.fault("metric_name_escaping_scheme", text));
         }

@@ -49,20 +49,50 @@ impl Read for bool {
     }
 }
 
-macro_rules! numbers {
+macro_rules! whole_numbers {
     ($($number:ty),*) => {$(
         impl Read for $number {
             fn read(node: &Node, path: &str) -> Result<(Self, Shown), Fault> {
                 let text = plain(node, path, "a number")?;
-                let digits = text.replace('_', "");
-                let value: Self = digits.parse().map_err(|_| fault_at(node, path, format!("{text:?} is not a number that fits here")))?;
+                let value = whole_number(text).and_then(|value| Self::try_from(value).ok());
+                let value = value.ok_or_else(|| fault_at(node, path, format!("{text:?} is not a number that fits here")))?;
                 Ok((value, Shown::Plain(value.to_string())))
             }
         }
     )*};
 }
 
-numbers!(u64, u32, u16, i64, f64);
+whole_numbers!(u64, u16, i64);
+
+/// Also as YAML lets them be written: `1_000`, `0x10`, `1e3`.
+fn whole_number(text: &str) -> Option<i128> {
+    let digits = text.replace('_', "");
+    let (sign, bare) = match digits.strip_prefix('-') {
+        Some(bare) => (-1, bare),
+        None => (1, digits.strip_prefix('+').unwrap_or(&digits)),
+    };
+    let by_base = |prefix: &str, base| bare.strip_prefix(prefix).and_then(|rest| i128::from_str_radix(rest, base).ok());
+    let whole = bare
+        .parse::<i128>()
+        .ok()
+        .or_else(|| by_base("0x", 16))
+        .or_else(|| by_base("0o", 8))
+        .or_else(|| by_base("0b", 2));
+    let exponent = || {
+        let value: f64 =
+            bare.parse().ok().filter(|value: &f64| value.fract() == 0.0 && value.abs() < 2_f64.powi(63))?;
+        Some(value as i128)
+    };
+    Some(sign * whole.or_else(exponent)?)
+}
+
+impl Read for f64 {
+    fn read(node: &Node, path: &str) -> Result<(Self, Shown), Fault> {
+        let text = plain(node, path, "a number")?;
+        let value: Self = parsed(&text.replace('_', ""), node, path)?;
+        Ok((value, Shown::Plain(value.to_string())))
+    }
+}
 
 impl Read for PromDuration {
     fn read(node: &Node, path: &str) -> Result<(Self, Shown), Fault> {
@@ -73,7 +103,12 @@ impl Read for PromDuration {
 
 impl Read for Size {
     fn read(node: &Node, path: &str) -> Result<(Self, Shown), Fault> {
-        let value: Self = parsed(scalar(node, path)?, node, path)?;
+        let text = scalar(node, path)?;
+        // As in Prometheus: of a bare number nobody knows whether bytes were meant.
+        if text != "0" && text.ends_with(|last: char| last.is_ascii_digit()) {
+            return Err(fault_at(node, path, format!("{text:?} has no unit, like 10MB")));
+        }
+        let value: Self = parsed(text, node, path)?;
         Ok((value, Shown::Plain(value.to_string())))
     }
 }
