@@ -56,7 +56,7 @@ pub(crate) enum Order {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
-    #[error(transparent)]
+    #[error("--config.file: {0}")]
     Config(#[from] ConfigFileError),
     #[error(transparent)]
     Tuning(#[from] TuningError),

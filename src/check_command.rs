@@ -1,4 +1,5 @@
-//! `millrace check`: what promtool's command of this name does, with what this server makes of the files. `config` checks `prometheus.yml`.
+//! `millrace check`: what promtool's command of this name does, with what this server makes of the files. `config` checks `prometheus.yml`
+//! and the files of rules that it names, `rules` such files alone.
 
 use std::{
     io::{self, Write},
@@ -7,7 +8,13 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use crate::config::prometheus::{self, FileConfig};
+use promql::parser::ParseOptions;
+
+use crate::config::{
+    flags::parse_options,
+    prometheus::{self, FileConfig},
+    rules,
+};
 
 /// Check files before a server gets them
 #[derive(Args, Debug)]
@@ -18,8 +25,10 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, Subcommand)]
 enum CheckCommand {
-    /// Check configuration files, and that the files that they name are there; ends with 1 if something is wrong
+    /// Check configuration files, their rules, and that the files that they name are there; ends with 1 if something is wrong
     Config(ConfigArgs),
+    /// Check files of rules; ends with 1 if something is wrong. Templates are not looked into
+    Rules(RulesArgs),
 }
 
 #[derive(Args, Debug)]
@@ -27,7 +36,20 @@ struct ConfigArgs {
     /// Do not look for the files that a configuration names
     #[arg(long)]
     syntax_only: bool,
+    /// What `serve` is started with, so that expressions of rules may use it
+    #[arg(long = "enable-feature", value_name = "FEATURE", value_delimiter = ',')]
+    features: Vec<String>,
     /// Configuration files
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+struct RulesArgs {
+    /// What `serve` is started with, so that expressions may use it
+    #[arg(long = "enable-feature", value_name = "FEATURE", value_delimiter = ',')]
+    features: Vec<String>,
+    /// Files of rules
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 }
@@ -41,33 +63,76 @@ pub(crate) enum CheckError {
 }
 
 pub(crate) fn run(args: CheckArgs) -> Result<(), CheckError> {
-    let CheckCommand::Config(args) = args.command;
-    check(&args, &mut io::stdout().lock())
+    let out = &mut io::stdout().lock();
+    match args.command {
+        CheckCommand::Config(args) => each(&args.files, out, |path, report| check_config(path, &args, report)),
+        CheckCommand::Rules(args) => {
+            let options = parse_options(&args.features);
+            each(&args.files, out, |path, report| check_rules(path, &options, report))
+        }
+    }
 }
 
-fn check(args: &ConfigArgs, out: &mut dyn Write) -> Result<(), CheckError> {
+/// What is to be said of a file.
+#[derive(Default)]
+struct Report {
+    problems: Vec<String>,
+    /// What is not wrong, and still odd.
+    remarks: Vec<String>,
+    successes: Vec<String>,
+}
+
+fn each(files: &[PathBuf], out: &mut dyn Write, check: impl Fn(&Path, &mut Report)) -> Result<(), CheckError> {
     let mut failed = 0;
-    for path in &args.files {
+    for path in files {
         writeln!(out, "Checking {}", path.display())?;
-        let problems = problems(path, args.syntax_only);
-        for problem in &problems {
-            writeln!(out, "  FAILED: {problem}")?;
-        }
+        let mut report = Report::default();
+        check(path, &mut report);
+        let Report { problems, remarks, successes } = &report;
+        problems.iter().try_for_each(|problem| writeln!(out, "  FAILED: {problem}"))?;
+        remarks.iter().try_for_each(|remark| writeln!(out, "  WARNING: {remark}"))?;
         if problems.is_empty() {
-            writeln!(out, " SUCCESS: {} is valid prometheus config file syntax", path.display())?;
+            successes.iter().try_for_each(|success| writeln!(out, "  SUCCESS: {success}"))?;
         }
         writeln!(out)?;
         failed += usize::from(!problems.is_empty());
     }
-    if failed == 0 { Ok(()) } else { Err(CheckError::Failed(failed, args.files.len())) }
+    if failed == 0 { Ok(()) } else { Err(CheckError::Failed(failed, files.len())) }
 }
 
-fn problems(path: &Path, syntax_only: bool) -> Vec<String> {
+fn check_config(path: &Path, args: &ConfigArgs, report: &mut Report) {
     let config = match prometheus::read(path, true) {
         Ok(config) => config.unwrap_or_default(),
-        Err(error) => return vec![error.to_string()],
+        Err(error) => return report.problems.push(error.to_string()),
     };
-    if syntax_only { Vec::new() } else { missing_files(&config, path.parent().unwrap_or(Path::new(""))) }
+    report.successes.push(format!("{} is valid prometheus config file syntax", path.display()));
+    if args.syntax_only {
+        return;
+    }
+    report.problems = missing_files(&config, path.parent().unwrap_or(Path::new("")));
+    for rules in
+        config.rule_files.iter().flat_map(|pattern| prometheus::files_of(pattern)).filter(|path| path.is_file())
+    {
+        check_rules(&rules, &parse_options(&args.features), report);
+    }
+}
+
+fn check_rules(path: &Path, options: &ParseOptions, report: &mut Report) {
+    let file = match rules::read(path, options) {
+        Ok(file) => file,
+        Err(error) => return report.problems.push(error.to_string()),
+    };
+    report.successes.push(format!("{}: {} rules found", path.display(), file.rules().count()));
+    if let Some(line) = file.second_document {
+        report.remarks.push(format!("{}:{line}: a second document, which is not read", path.display()));
+    }
+    for rule in file.repeated() {
+        let labels: Vec<_> = rule.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let (path, name, labels) = (path.display(), rule.kind.name(), labels.join(","));
+        report
+            .remarks
+            .push(format!("{path}: {name}{{{labels}}} is there more than once: the results are of the same series"));
+    }
 }
 
 fn missing_files(config: &FileConfig, folder: &Path) -> Vec<String> {
@@ -85,24 +150,37 @@ mod tests {
 
     fn checked(text: &str, syntax_only: bool) -> (String, bool) {
         let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
         let path = folder.path().join("prometheus.yml");
-        fs::write(&path, text).expect("a file");
-        fs::write(folder.path().join("there"), "x").expect("a file");
+        file("prometheus.yml", text);
+        file("there", "x");
+        file("good.yml", "groups: [{name: g, rules: [{record: a, expr: 1}, {record: a, expr: 2}]}]");
+        file("bad.yml", "groups: [{name: g, rules: [{record: a, expr: 1 +}]}]");
         let mut out = Vec::new();
-        let result = check(&ConfigArgs { syntax_only, files: vec![path] }, &mut out);
+        let args = ConfigArgs { syntax_only, features: Vec::new(), files: vec![path] };
+        let result = each(&args.files, &mut out, |path, report| check_config(path, &args, report));
         let text = String::from_utf8(out).expect("text").replace(&format!("{}/", folder.path().display()), "");
         (text, result.is_ok())
     }
 
     #[test]
-    fn a_good_file_and_what_it_names() {
+    fn what_a_file_names_is_looked_for() {
         let text = "rule_files: [gone/*.yml, gone.yml]\nscrape_configs:\n  - job_name: x\n    basic_auth: {username: u, password_file: there}\n    \
                     tls_config: {ca_file: gone}\n";
         let expected = "Checking prometheus.yml\n  FAILED: job x, tls_config.ca_file: gone is not a file that is there\n  \
                         FAILED: rule_files: gone.yml is not a file that is there\n\n";
         assert_eq!(checked(text, false), (expected.to_owned(), false));
-        let expected = "Checking prometheus.yml\n SUCCESS: prometheus.yml is valid prometheus config file syntax\n\n";
+        let expected = "Checking prometheus.yml\n  SUCCESS: prometheus.yml is valid prometheus config file syntax\n\n";
         assert_eq!(checked(text, true), (expected.to_owned(), true));
+    }
+
+    #[test]
+    fn rules_are_checked_with_the_file_that_names_them() {
+        let expected = "Checking prometheus.yml\n  WARNING: good.yml: a{} is there more than once: the results are of the same series\n  \
+                        SUCCESS: prometheus.yml is valid prometheus config file syntax\n  SUCCESS: good.yml: 2 rules found\n\n";
+        assert_eq!(checked("rule_files: ['g*.yml']", false), (expected.to_owned(), true));
+        let (text, is_good) = checked("rule_files: ['*d.yml']", false);
+        assert!(!is_good && text.contains("FAILED: bad.yml:1:40: groups[0].rules[0].expr: 1:4: parse error"), "{text}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `millrace check config` beside promtool: of what people write in `prometheus.yml`, both accept the same.
+//! `millrace check` beside promtool: of what people write in `prometheus.yml` and in files of rules, both accept the same.
 
 use std::fs;
 
@@ -249,4 +249,65 @@ fn promtool_and_millrace_accept_the_same() {
     }
     assert!(different.is_empty(), "of {} files, {refused} refused:\n{}", all.len(), different.join("\n---\n"));
     assert!(refused > 60 && all.len() - refused > 60, "{refused} of {} are refused", all.len());
+}
+
+/// Parts of a rule.
+const OF_A_RULE: &[&str] = &[
+    "record: a, expr: 1",
+    "record: 'a:b', expr: sum(x), labels: {c: d}",
+    "record: 'a b', expr: x",
+    "record: 'a{b}', expr: x",
+    "record: a, expr: 'x +'",
+    "record: a, expr: x, for: 1m",
+    "record: a, expr: x, annotations: {b: c}",
+    "record: a, alert: b, expr: x",
+    "record: a, expr: x, labels: {__name__: b}",
+    "record: a, expr: x, labels: {'b c': d}",
+    "alert: a, expr: x > 1, for: 5m, keep_firing_for: 1m, labels: {severity: page}, annotations: {summary: b}",
+    "alert: a b, expr: x",
+    "alert: a, expr: x, for: soon",
+    "alert: a, expr: x, annotations: {'b c': d}",
+    "alert: a, expr: x, annotations: {b: [c]}",
+    "alert: a, expr: ''",
+    "alert: a",
+    "expr: x",
+    "record: 7, expr: 7",
+    "alert: a, expr: limitk(1, x)",
+];
+
+#[test]
+fn promtool_and_millrace_accept_the_same_rules() {
+    let folder = server::folder();
+    let shared = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/rules");
+    let mut files: Vec<_> =
+        fs::read_dir(&shared).expect("the conformance folder").map(|file| file.expect("a file").path()).collect();
+    let whole = [
+        "",
+        "groups:",
+        "groups: [{}]",
+        "groups: {}",
+        "rules: []",
+        "groups: [{name: g, interval: 1m, limit: 5, query_offset: 1m}]",
+    ];
+    let rules = OF_A_RULE.iter().map(|part| format!("groups: [{{name: g, rules: [{{{part}}}]}}]"));
+    for (at, text) in rules.chain(whole.map(str::to_owned)).enumerate() {
+        files.push(folder.path().join(format!("{at}.yml")));
+        fs::write(&files[files.len() - 1], text + "\n").expect("a file");
+    }
+    let (mut different, mut refused) = (Vec::new(), 0);
+    for path in &files {
+        let file = path.to_str().expect("a plain path");
+        let ours = server::run_to_end(&["check", "rules", file]);
+        let theirs = peer::try_promtool(&["check", "rules", "--lint=none", file]);
+        refused += usize::from(!theirs.status.success());
+        if ours.status.success() != theirs.status.success() {
+            let said = |output: &std::process::Output| {
+                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+            };
+            let text = fs::read_to_string(path).expect("a file");
+            different.push(format!("{text}ours: {}\ntheirs: {}", said(&ours).trim(), said(&theirs).trim()));
+        }
+    }
+    assert!(different.is_empty(), "of {} files, {refused} refused:\n{}", files.len(), different.join("\n---\n"));
+    assert!(refused > 15 && files.len() - refused > 25, "{refused} of {} are refused", files.len());
 }

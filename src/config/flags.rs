@@ -279,11 +279,7 @@ const FEATURES: [&str; 8] = [
 
 impl ServeFlags {
     pub(crate) fn parse_options(&self) -> ParseOptions {
-        ParseOptions {
-            experimental_functions: self.has_feature("promql-experimental-functions"),
-            extended_range_selectors: self.has_feature("promql-extended-range-selectors"),
-            binop_fill_modifiers: self.has_feature("promql-binop-fill-modifiers"),
-        }
+        parse_options(&self.features)
     }
 
     pub(crate) fn has_feature(&self, name: &str) -> bool {
@@ -320,6 +316,16 @@ pub(crate) enum UsageError {
     UnknownFlag { name: String, hint: String },
     #[error("flag {name} of Prometheus needs a value")]
     NoValue { name: String },
+}
+
+/// What expressions may use with these features.
+pub(crate) fn parse_options(features: &[String]) -> ParseOptions {
+    let has = |name: &str| features.iter().any(|feature| feature == name);
+    ParseOptions {
+        experimental_functions: has("promql-experimental-functions"),
+        extended_range_selectors: has("promql-extended-range-selectors"),
+        binop_fill_modifiers: has("promql-binop-fill-modifiers"),
+    }
 }
 
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {

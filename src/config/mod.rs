@@ -5,6 +5,7 @@ mod foreign;
 mod nearest;
 pub(crate) mod prometheus;
 pub(crate) mod retention;
+pub(crate) mod rules;
 pub(crate) mod tuning;
 pub(crate) mod units;
 mod yaml;

@@ -64,9 +64,9 @@ impl Default for FileConfig {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigFileError {
-    #[error("read {path} (--config.file): {source}")]
+    #[error("read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("{path} (--config.file) has {bytes} bytes, more than {FILE_BYTES_MAX}: is it a configuration file?")]
+    #[error("{path} has {bytes} bytes, more than {FILE_BYTES_MAX}: is it a configuration file?")]
     TooLarge { path: PathBuf, bytes: u64 },
     #[error("open {path} (global.query_log_file): {source}")]
     QueryLog { path: PathBuf, source: io::Error },
@@ -75,7 +75,7 @@ pub(crate) enum ConfigFileError {
 }
 
 impl ConfigFileError {
-    fn invalid(path: &Path, Fault { place: Place { line, column }, what }: Fault) -> Self {
+    pub(crate) fn invalid(path: &Path, Fault { place: Place { line, column }, what }: Fault) -> Self {
         Self::Invalid { path: path.to_owned(), line: line.max(1), column: column.max(1), what }
     }
 }
@@ -89,7 +89,8 @@ pub(crate) fn read(path: &Path, named: bool) -> Result<Option<FileConfig>, Confi
     parse(path, &text_of(path)?).map(Some)
 }
 
-fn text_of(path: &Path) -> Result<String, ConfigFileError> {
+/// The text of a file, which must not be as large as none of these would be.
+pub(crate) fn text_of(path: &Path) -> Result<String, ConfigFileError> {
     let failed = |source| ConfigFileError::Read { path: path.to_owned(), source };
     let bytes = fs::metadata(path).map_err(failed)?.len();
     if bytes > FILE_BYTES_MAX {
@@ -242,7 +243,7 @@ impl FileConfig {
 }
 
 /// The files that a path with globs means, in order; that there is none is no mistake.
-fn files_of(pattern: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_of(pattern: &Path) -> Vec<PathBuf> {
     let Some(text) = pattern.to_str() else { return Vec::new() };
     if !text.contains(['*', '?', '[']) {
         return vec![pattern.to_owned()];

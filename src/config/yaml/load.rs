@@ -11,24 +11,38 @@ use super::{Fault, Key, Node, Place, Value};
 const NODES_MAX: usize = 1 << 20;
 const DEPTH_MAX: usize = 64;
 
-/// The file's document; `None` if there is none.
+/// The documents of a file, as far as anybody reads them.
+pub(crate) struct Documents {
+    pub(crate) first: Option<Node>,
+    /// Where another one begins.
+    pub(crate) second: Option<Place>,
+}
+
+/// The file's only document; `None` if there is none.
 pub(crate) fn load(text: &str) -> Result<Option<Node>, Fault> {
+    let Documents { first, second } = load_first(text)?;
+    match second {
+        Some(place) => {
+            Err(Fault::new(place, "the file has a second document: only one is read, so leave one alone in it"))
+        }
+        None => Ok(first),
+    }
+}
+
+/// The first document, and whether there is another one.
+pub(crate) fn load_first(text: &str) -> Result<Documents, Fault> {
     let mut loader = Loader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
-    let mut document: Option<Node> = None;
+    let mut first: Option<Node> = None;
     while let Some((event, span)) = loader.next()? {
         if is_frame(&event) {
             continue;
         }
-        let node = loader.node(event, span, 0)?;
-        if document.is_some() {
-            return Err(Fault::new(
-                node.place,
-                "the file has a second document: only one is read, so leave one alone in it",
-            ));
+        if first.is_some() {
+            return Ok(Documents { first, second: Some(place(&span.start)) });
         }
-        document = Some(node);
+        first = Some(loader.node(event, span, 0)?);
     }
-    Ok(document.filter(|node| !matches!(node.value, Value::Null)))
+    Ok(Documents { first: first.filter(|node| !matches!(node.value, Value::Null)), second: None })
 }
 
 fn is_frame(event: &Event<'_>) -> bool {

@@ -9,7 +9,7 @@ mod read;
 mod shown;
 mod values;
 
-pub(crate) use load::load;
+pub(crate) use load::{load, load_first};
 pub(crate) use read::{Keys, Read, Section, fault_at, section_by};
 pub(crate) use shown::Shown;
 pub(crate) use values::Secret;
