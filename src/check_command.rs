@@ -1,5 +1,7 @@
 //! `millrace check`: what promtool's command of this name does, with what this server makes of the files. `config` checks `prometheus.yml`
-//! and the files of rules that it names, `rules` such files alone.
+//! and the files of rules that it names, `rules` such files alone, `service-discovery` shows a job's targets.
+
+mod discovery;
 
 use std::{
     io::{self, Write},
@@ -9,6 +11,8 @@ use std::{
 use clap::{Args, Subcommand};
 
 use promql::parser::ParseOptions;
+
+use discovery::{DiscoveryArgs, DiscoveryError};
 
 use crate::config::{
     flags::parse_options,
@@ -29,6 +33,8 @@ enum CheckCommand {
     Config(ConfigArgs),
     /// Check files of rules; ends with 1 if something is wrong. Templates are not looked into
     Rules(RulesArgs),
+    /// Show the targets of a job, before and after relabelling
+    ServiceDiscovery(DiscoveryArgs),
 }
 
 #[derive(Args, Debug)]
@@ -60,6 +66,8 @@ pub(crate) enum CheckError {
     Output(#[from] io::Error),
     #[error("{0} of {1} files are not valid")]
     Failed(usize, usize),
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
 }
 
 pub(crate) fn run(args: CheckArgs) -> Result<(), CheckError> {
@@ -70,6 +78,7 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), CheckError> {
             let options = parse_options(&args.features);
             each(&args.files, out, |path, report| check_rules(path, &options, report))
         }
+        CheckCommand::ServiceDiscovery(args) => Ok(discovery::run(&args, out)?),
     }
 }
 

@@ -17,6 +17,7 @@ mod query;
 mod query_command;
 mod resharding;
 mod service_manager;
+mod targets;
 mod telemetry;
 mod tsdb_command;
 mod tune;

@@ -24,5 +24,6 @@ mod running_queries;
 mod service_manager;
 mod start;
 mod start_timestamps;
+mod targets;
 mod tsdb_tools;
 mod write;

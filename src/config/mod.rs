@@ -8,4 +8,4 @@ pub(crate) mod retention;
 pub(crate) mod rules;
 pub(crate) mod tuning;
 pub(crate) mod units;
-mod yaml;
+pub(crate) mod yaml;

@@ -251,5 +251,11 @@ pub(crate) fn files_of(pattern: &Path) -> Vec<PathBuf> {
     glob::glob(text).into_iter().flatten().filter_map(Result::ok).filter(|path| path.is_file()).collect()
 }
 
+/// A configuration that has to be a good one.
+#[cfg(test)]
+pub(crate) fn parse_for_tests(text: &str) -> FileConfig {
+    parse(Path::new("p.yml"), text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
 #[cfg(test)]
 mod tests;

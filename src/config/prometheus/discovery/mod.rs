@@ -38,6 +38,23 @@ pub(crate) enum Discovery {
     Other(&'static str),
 }
 
+impl Discovery {
+    /// The key that it stands under.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::Static(_) => "static_configs",
+            Self::File(_) => "file_sd_configs",
+            Self::Http(_) => "http_sd_configs",
+            Self::Dns(_) => "dns_sd_configs",
+            Self::Consul(_) => "consul_sd_configs",
+            Self::Kubernetes(_) => "kubernetes_sd_configs",
+            Self::Docker(_) => "docker_sd_configs",
+            Self::Ec2(_) => "ec2_sd_configs",
+            Self::Other(key) => key,
+        }
+    }
+}
+
 /// Takes the keys of all mechanisms.
 pub(crate) fn take(keys: &mut Keys<'_>) -> Result<Vec<Discovery>, Fault> {
     let mut all = Vec::new();
