@@ -115,10 +115,16 @@ fn check_config(path: &Path, args: &ConfigArgs, report: &mut Report) {
         Err(error) => return report.problems.push(error.to_string()),
     };
     report.successes.push(format!("{} is valid prometheus config file syntax", path.display()));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let with_files = (!args.syntax_only).then_some(folder);
+    for job in &config.scrape_configs {
+        report.problems.extend(discovery::problems(job, with_files));
+    }
+    report.problems.extend(discovery::problems_of_alertmanagers(&config));
     if args.syntax_only {
         return;
     }
-    report.problems = missing_files(&config, path.parent().unwrap_or(Path::new("")));
+    report.problems.extend(missing_files(&config, folder));
     for rules in
         config.rule_files.iter().flat_map(|pattern| prometheus::files_of(pattern)).filter(|path| path.is_file())
     {
@@ -145,10 +151,8 @@ fn check_rules(path: &Path, options: &ParseOptions, report: &mut Report) {
 }
 
 fn missing_files(config: &FileConfig, folder: &Path) -> Vec<String> {
-    let missing = config.references(folder).into_iter().filter(|reference| !reference.path.is_file());
-    missing
-        .map(|reference| format!("{}: {} is not a file that is there", reference.named_by, reference.path.display()))
-        .collect()
+    let missing = config.references(folder).into_iter().filter(|reference| !reference.path.exists());
+    missing.map(|reference| format!("{}: {} is not there", reference.named_by, reference.path.display())).collect()
 }
 
 #[cfg(test)]
@@ -176,8 +180,8 @@ mod tests {
     fn what_a_file_names_is_looked_for() {
         let text = "rule_files: [gone/*.yml, gone.yml]\nscrape_configs:\n  - job_name: x\n    basic_auth: {username: u, password_file: there}\n    \
                     tls_config: {ca_file: gone}\n";
-        let expected = "Checking prometheus.yml\n  FAILED: job x, tls_config.ca_file: gone is not a file that is there\n  \
-                        FAILED: rule_files: gone.yml is not a file that is there\n\n";
+        let expected = "Checking prometheus.yml\n  FAILED: job x, tls_config.ca_file: gone is not there\n  \
+                        FAILED: rule_files: gone.yml is not there\n\n";
         assert_eq!(checked(text, false), (expected.to_owned(), false));
         let expected = "Checking prometheus.yml\n  SUCCESS: prometheus.yml is valid prometheus config file syntax\n\n";
         assert_eq!(checked(text, true), (expected.to_owned(), true));

@@ -93,6 +93,7 @@ const OF_A_JOB: &[&str] = &[
     "static_configs: [{targets: [a], labels: {'a-b': c}}]",
     "static_configs: [{targets: [a], labels: {a: [c]}}]",
     "static_configs: [{targets: ['http://a']}]",
+    "static_configs: [{targets: ['http://a']}]\n    relabel_configs: [{source_labels: [__address__], target_label: x}]",
     "static_configs: [{target: [a]}]",
     "static_configs: [a]",
     "file_sd_configs: [{files: [a.json, 'b/*.yml']}]",
@@ -249,6 +250,25 @@ fn promtool_and_millrace_accept_the_same() {
     }
     assert!(different.is_empty(), "of {} files, {refused} refused:\n{}", all.len(), different.join("\n---\n"));
     assert!(refused > 60 && all.len() - refused > 60, "{refused} of {} are refused", all.len());
+}
+
+/// Goal: with the files that they name, the conformance folder's files of promtool get its verdict.
+#[test]
+fn promtool_and_millrace_find_the_same_in_what_a_file_names() {
+    let shared = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/promtool");
+    let all = fs::read_dir(&shared).expect("the conformance folder").map(|file| file.expect("a file").path());
+    let is_config = |name: &str| {
+        ["prometheus-config", "authorization", "config_with", "url_in"].iter().any(|part| name.starts_with(part))
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for path in all.filter(|path| is_config(&path.file_name().expect("a listed file").to_string_lossy())) {
+        let file = path.to_str().expect("a plain path");
+        let ours = server::run_to_end(&["check", "config", file]);
+        let theirs = peer::try_promtool(&["check", "config", "--lint=none", file]);
+        assert_eq!(ours.status.success(), theirs.status.success(), "{}", String::from_utf8_lossy(&ours.stdout));
+        (accepted, refused) = if ours.status.success() { (accepted + 1, refused) } else { (accepted, refused + 1) };
+    }
+    assert!(accepted > 4 && refused > 4, "{accepted} accepted, {refused} refused in {}", shared.display());
 }
 
 /// Parts of a rule.

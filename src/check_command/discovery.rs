@@ -10,10 +10,10 @@ use model::Labels;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    config::prometheus::{self, ConfigFileError, discovery::Discovery, files_of, scrape::ScrapeConfig},
+    config::prometheus::{self, ConfigFileError, FileConfig, discovery::Discovery, files_of, scrape::ScrapeConfig},
     targets::{
         TargetGroup, file,
-        labels::{JobTarget, Outcome, targets_of},
+        labels::{JobTarget, Outcome, addresses_of, targets_of},
     },
 };
 
@@ -58,21 +58,65 @@ pub(super) fn run(args: &DiscoveryArgs, out: &mut dyn Write) -> Result<(), Disco
     Ok(())
 }
 
-/// What discovery finds for a job, once.
-fn groups_of(job: &ScrapeConfig, folder: &Path) -> Result<Vec<TargetGroup>, DiscoveryError> {
-    let mut groups = Vec::new();
-    for mechanism in &job.discovery {
-        match mechanism {
-            Discovery::Static(group) => groups.push(file::group_of(&group.targets, &group.labels)),
-            Discovery::File(files) => {
-                for path in files.files.iter().flat_map(|pattern| files_of(&folder.join(pattern))) {
-                    groups.extend(file::read(&path)?);
-                }
+/// What is wrong with a job's targets: those of its own file, and of others if they are to be read, seen from this folder.
+pub(super) fn problems(job: &ScrapeConfig, with_files: Option<&Path>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let is_wanted = |mechanism: &&Discovery| with_files.is_some() || !matches!(mechanism, Discovery::File(_));
+    for mechanism in job.discovery.iter().filter(is_wanted) {
+        let groups = match groups_of_mechanism(job, mechanism, with_files.unwrap_or(Path::new(""))) {
+            Ok(groups) => groups,
+            Err(DiscoveryError::Mechanism { .. }) => continue,
+            Err(error) => {
+                problems.push(format!("job {}: {error}", job.job_name));
+                continue;
             }
-            other => return Err(DiscoveryError::Mechanism { job: job.job_name.clone(), mechanism: other.key() }),
+        };
+        for target in groups.iter().flat_map(|group| targets_of(job, group)) {
+            if let Outcome::Unusable(reason) = target.outcome {
+                problems.push(format!("job {}: {}: {reason}", job.job_name, target.discovered));
+            }
         }
     }
-    Ok(groups)
+    problems
+}
+
+/// The same of Alertmanagers that stand in the file.
+pub(super) fn problems_of_alertmanagers(config: &FileConfig) -> Vec<String> {
+    let mut problems = Vec::new();
+    let all = config.alerting.iter().flat_map(|alerting| &alerting.alertmanagers).enumerate();
+    for (at, managers) in all {
+        let groups = managers.discovery.iter().filter_map(|mechanism| match mechanism {
+            Discovery::Static(group) => Some(file::group_of(&group.targets, &group.labels)),
+            _ => None,
+        });
+        let addresses = groups.flat_map(|group| addresses_of(managers, &group, config.global.name_scheme));
+        let bad = addresses.filter(|address| address.contains('/'));
+        problems.extend(bad.map(|bad| format!("alerting.alertmanagers[{at}]: {bad:?} is not a valid hostname")));
+    }
+    problems
+}
+
+/// What discovery finds for a job, once.
+fn groups_of(job: &ScrapeConfig, folder: &Path) -> Result<Vec<TargetGroup>, DiscoveryError> {
+    let groups = job.discovery.iter().map(|mechanism| groups_of_mechanism(job, mechanism, folder));
+    Ok(groups.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+fn groups_of_mechanism(
+    job: &ScrapeConfig,
+    mechanism: &Discovery,
+    folder: &Path,
+) -> Result<Vec<TargetGroup>, DiscoveryError> {
+    match mechanism {
+        Discovery::Static(group) => Ok(vec![file::group_of(&group.targets, &group.labels)]),
+        Discovery::File(files) => {
+            let paths = files.files.iter().flat_map(|pattern| files_of(&folder.join(pattern)));
+            // What is not there yet may come.
+            let read = paths.filter(|path| path.is_file()).map(|path| file::read(&path));
+            Ok(read.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        }
+        other => Err(DiscoveryError::Mechanism { job: job.job_name.clone(), mechanism: other.key() }),
+    }
 }
 
 fn shown(target: &JobTarget) -> Value {

@@ -3,10 +3,17 @@
 use model::{Labels, LabelsBuilder};
 
 use super::{ADDRESS, META_PREFIX, TargetGroup, relabel};
-use crate::config::{prometheus::scrape::ScrapeConfig, units::PromDuration};
+use crate::config::{
+    prometheus::{
+        alerting::Alertmanagers,
+        scrape::{NameScheme, ScrapeConfig},
+    },
+    units::PromDuration,
+};
 
 const INTERVAL: &str = "__scrape_interval__";
 const TIMEOUT: &str = "__scrape_timeout__";
+const SCHEME: &str = "__scheme__";
 const JOB: &str = "job";
 const INSTANCE: &str = "instance";
 
@@ -36,6 +43,21 @@ pub(crate) fn targets_of<'j>(job: &'j ScrapeConfig, group: &'j TargetGroup) -> i
     })
 }
 
+/// Where the Alertmanagers of a group are, of those that relabelling keeps.
+pub(crate) fn addresses_of(managers: &Alertmanagers, group: &TargetGroup, names: NameScheme) -> Vec<String> {
+    let path = format!("{}/api/v2/alerts", managers.path_prefix.trim_end_matches('/'));
+    let address = |target: &Labels| {
+        let mut labels = LabelsBuilder::from_labels(&group.labels);
+        labels.set(SCHEME, &managers.scheme).set("__alerts_path__", &path);
+        for label in target.iter() {
+            labels.set(label.name, label.value);
+        }
+        relabel::apply(&managers.relabel_configs, names, &mut labels)
+            .then(|| labels.get(ADDRESS).unwrap_or_default().to_owned())
+    };
+    group.targets.iter().filter_map(address).collect()
+}
+
 /// With what the job says, where discovery says nothing.
 fn discovered(job: &ScrapeConfig, target: &Labels, common: &Labels) -> Labels {
     let mut labels = LabelsBuilder::from_labels(common);
@@ -49,7 +71,7 @@ fn discovered(job: &ScrapeConfig, target: &Labels, common: &Labels) -> Labels {
         (INTERVAL, &interval),
         (TIMEOUT, &timeout),
         ("__metrics_path__", &job.metrics_path),
-        ("__scheme__", &job.scheme),
+        (SCHEME, &job.scheme),
     ];
     for (name, value) in of_job {
         set_if_absent(&mut labels, name, value);

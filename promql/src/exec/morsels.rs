@@ -99,11 +99,12 @@ impl<W: Worker> State<W> {
         Some(Claim { number: self.first + self.claimed.len() - 1, series, output: self.spare.pop() })
     }
 
-    /// Learns from what some series took.
+    /// Learns from what some series took; a little at a time, as the thread may only have been interrupted.
     fn learn(&mut self, series: usize, took: Duration) {
         let fitting = MORSEL_TIME.as_nanos() / (took.as_nanos() / series as u128).max(1);
         let most = (2 * self.series_at_once).min(self.series_max);
-        self.series_at_once = usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, most);
+        let least = (self.series_at_once / 4).max(1);
+        self.series_at_once = usize::try_from(fitting).unwrap_or(usize::MAX).clamp(least, most);
     }
 
     fn finish(&mut self, number: usize, result: Result<W::Output>) {

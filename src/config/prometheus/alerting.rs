@@ -48,7 +48,7 @@ impl Alertmanagers {
             keys.at_most_one_of(&["sigv4", other])?;
         }
         let _sigv4: Option<SigV4> = keys.get("sigv4")?;
-        Ok(Self {
+        let managers = Self {
             scheme: keys.or("scheme", "http")?,
             path_prefix: keys.or_default("path_prefix")?,
             timeout: keys.or("timeout", "10s")?,
@@ -56,6 +56,10 @@ impl Alertmanagers {
             relabel_configs: relabeling(keys, "relabel_configs", names)?,
             alert_relabel_configs: relabeling(keys, "alert_relabel_configs", names)?,
             discovery: discovery::take(keys)?,
-        })
+        };
+        if managers.relabel_configs.is_empty() {
+            discovery::must_be_hosts(keys, &managers.discovery)?;
+        }
+        Ok(managers)
     }
 }

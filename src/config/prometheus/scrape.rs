@@ -219,6 +219,9 @@ impl ScrapeConfig {
             metric_relabel_configs: relabeling(keys, "metric_relabel_configs", name_scheme)?,
             discovery: discovery::take(keys)?,
         };
+        if job.relabel_configs.is_empty() {
+            discovery::must_be_hosts(keys, &job.discovery)?;
+        }
         Ok(job)
     }
 }

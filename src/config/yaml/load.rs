@@ -1,6 +1,6 @@
 //! From text to a tree: aliases are resolved, `<<` is merged, a key that comes twice is refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput};
@@ -120,7 +120,7 @@ impl<'t> Loader<'t> {
     }
 
     fn mapping(&mut self, depth: usize) -> Result<Value, Fault> {
-        let (mut entries, mut merged) = (Vec::<(Key, Node)>::new(), Vec::new());
+        let (mut entries, mut merged, mut known) = (Vec::new(), Vec::new(), HashSet::new());
         loop {
             let (event, span) = self.within()?;
             if event == Event::MappingEnd {
@@ -134,17 +134,13 @@ impl<'t> Loader<'t> {
             };
             if is_plain && name == "<<" {
                 merged.extend(merge_of(value)?);
-            } else if entries.iter().any(|(known, _)| known.name == name) {
+            } else if !known.insert(name.clone()) {
                 return Err(Fault::new(key.place, format!("key {name} is there twice")));
             } else {
                 entries.push((Key { place: key.place, name }, value));
             }
         }
-        for (key, value) in merged {
-            if entries.iter().all(|(known, _)| known.name != key.name) {
-                entries.push((key, value));
-            }
-        }
+        entries.extend(merged.into_iter().filter(|(key, _): &(Key, Node)| known.insert(key.name.clone())));
         Ok(Value::Mapping(entries))
     }
 }

@@ -18,15 +18,16 @@ impl Section for StaticGroup {
             return Err(keys.fault("targets", "an empty entry: it needs targets"));
         }
         let group = Self { targets: keys.or_default("targets")?, labels: keys.or_default("labels")? };
-        if let Some(target) = group.targets.iter().find(|target| target.contains('/')) {
-            return Err(keys.fault(
-                "targets",
-                format!("{target:?} is not a valid hostname: scheme and path have keys of their own"),
-            ));
-        }
         match group.labels.keys().find(|name| name.is_empty()) {
             Some(name) => Err(keys.fault("labels", format!("{name:?} is not a valid label name"))),
             None => Ok(group),
         }
+    }
+}
+
+impl StaticGroup {
+    /// The first target that is a URL. Where nothing changes addresses afterwards, that is a mistake.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.targets.iter().find(|target| target.contains('/')).map(String::as_str)
     }
 }

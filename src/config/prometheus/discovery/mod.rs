@@ -70,6 +70,21 @@ pub(crate) fn take(keys: &mut Keys<'_>) -> Result<Vec<Discovery>, Fault> {
     Ok(all)
 }
 
+/// Refuses targets that are URLs, where nothing changes their addresses.
+pub(super) fn must_be_hosts(keys: &Keys<'_>, all: &[Discovery]) -> Result<(), Fault> {
+    let url = all.iter().find_map(|mechanism| match mechanism {
+        Discovery::Static(group) => group.url(),
+        _ => None,
+    });
+    match url {
+        Some(url) => {
+            let text = format!("{url:?} is not a valid hostname: scheme and path have keys of their own");
+            Err(keys.fault("static_configs", text))
+        }
+        None => Ok(()),
+    }
+}
+
 fn each<T: Read>(
     keys: &mut Keys<'_>,
     name: &'static str,
