@@ -42,10 +42,10 @@ impl FloatHistogram {
     }
 }
 
-/// Whether any bucket holds less than it did.
+/// Whether any bucket holds less than it did, or is gone, whatever it held: differences of histograms can hold less than nothing.
 fn has_fallen(now: &[(i32, f64)], before: &[(i32, f64)]) -> bool {
     before.iter().any(|(number, count)| {
         let at = now.binary_search_by_key(number, |bucket| bucket.0);
-        at.map_or(0.0, |at| now[at].1) < *count
+        at.map_or(*count != 0.0, |at| now[at].1 < *count)
     })
 }
