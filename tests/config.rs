@@ -140,6 +140,8 @@ const OF_A_JOB: &[&str] = &[
     "openstack_sd_configs: [{role: instance, region: a, availability: nowhere}]",
     "uyuni_sd_configs: [{server: 'http://a', username: u}]",
     "vultr_sd_configs: [{authorization: {credentials: c}}]",
+    "vultr_sd_configs: [{region: a}]",
+    "lightsail_sd_configs: [{region: a, role: ec2}]",
     "linode_sd_configs: [{authorization: {credentials: c}, port: 8}]",
     "digitalocean_sd_configs: [{port: many}]",
     "unknown_sd_configs: [{}]",

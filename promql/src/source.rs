@@ -95,8 +95,8 @@ pub trait SeriesStream {
     /// requested range; a series without samples may be left out. Stale markers are delivered as they are.
     fn next_batch(&mut self, tile: &mut Tile) -> Result<bool, SourceError>;
 
-    /// Another way to the same series, for any thread; `None` if only this stream can read them. Of a selection that has a reader
-    /// the engine takes samples from readers alone.
+    /// Another way to the same series, for any thread; `None` if only this stream can read them. Of one selection the engine takes
+    /// samples either from the stream or from readers.
     fn reader(&self) -> Option<Box<dyn SeriesReader>> {
         None
     }

@@ -1,8 +1,6 @@
 //! Mechanisms of which this release knows the keys alone: a file that serves Prometheus is checked here as it is there, and start-up
 //! says that nothing is found by them.
 
-use std::collections::BTreeMap;
-
 use super::{Discovery, Filter, http::must_be_http, one_of};
 use crate::config::{
     prometheus::{
@@ -24,7 +22,6 @@ enum Kind {
     Texts,
     Filters,
     Url,
-    TextMap,
 }
 
 /// Which keys of the HTTP client a section has.
@@ -48,7 +45,7 @@ struct Mechanism {
     check: fn(&Keys<'_>) -> Result<(), Fault>,
 }
 
-use Kind::{Duration, Filters, Number, Secret as Hidden, Text, TextMap, Texts, Url as Address, Yes};
+use Kind::{Duration, Filters, Number, Secret as Hidden, Text, Texts, Url as Address, Yes};
 
 fn nothing(_: &Keys<'_>) -> Result<(), Fault> {
     Ok(())
@@ -70,6 +67,16 @@ const AWS: &[(&str, Kind)] = &[
     ("clusters", Texts),
     ("filters", Filters),
     ("request_concurrency", Number),
+];
+
+const LIGHTSAIL: &[(&str, Kind)] = &[
+    ("region", Text),
+    ("endpoint", Text),
+    ("access_key", Text),
+    ("secret_key", Hidden),
+    ("profile", Text),
+    ("role_arn", Text),
+    ("external_id", Text),
 ];
 
 const MECHANISMS: &[Mechanism] = &[
@@ -126,7 +133,7 @@ const MECHANISMS: &[Mechanism] = &[
         required: &["server"],
         ..NONE
     },
-    Mechanism { key: "lightsail_sd_configs", keys: AWS, ..NONE },
+    Mechanism { key: "lightsail_sd_configs", keys: LIGHTSAIL, ..NONE },
     Mechanism { key: "linode_sd_configs", keys: &[("tag_separator", Text), ("region", Text)], ..NONE },
     Mechanism {
         key: "marathon_sd_configs",
@@ -291,7 +298,7 @@ const MECHANISMS: &[Mechanism] = &[
         required: &["server", "username", "password"],
         ..NONE
     },
-    Mechanism { key: "vultr_sd_configs", keys: &[("region", Text), ("tags", Texts), ("labels", TextMap)], ..NONE },
+    Mechanism { key: "vultr_sd_configs", ..NONE },
 ];
 
 /// Takes the keys of all of them.
@@ -349,7 +356,6 @@ impl Kind {
             Texts => read::<Vec<String>>(keys, name),
             Filters => read::<Vec<Filter>>(keys, name),
             Address => read::<Url>(keys, name),
-            TextMap => read::<BTreeMap<String, String>>(keys, name),
         }
     }
 }
