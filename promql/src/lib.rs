@@ -16,4 +16,4 @@ pub mod signature;
 pub mod source;
 pub mod testscript;
 pub mod value;
-pub mod value_text;
+pub use model::value_text;

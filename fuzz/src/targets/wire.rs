@@ -1,8 +1,9 @@
-//! Remote write, both protocols.
+//! Bytes from outside: remote write, both protocols, and text.
 
 use codec::histogram::{HistogramChunk, HistogramSamples};
-use model::{IdentityKey, Sample, Timestamp, WriteBatch};
+use model::{IdentityKey, Sample, SeriesId, Timestamp, WriteBatch};
 use wire::{
+    exposition::{Dialect, Found, Item, LineCache, Reader, lines::Known, reader::LabelText},
     openmetrics,
     remote_write::{
         Batch, DecodeError, DecodeLimits, Protocol,
@@ -13,6 +14,7 @@ use wire::{
 use super::Target;
 
 pub const TARGETS: &[Target] = &[
+    Target { name: "exposition", run: exposition, seeds: exposition_seeds },
     Target { name: "openmetrics", run: openmetrics, seeds: openmetrics_seeds },
     Target { name: "remote_write_v1", run: remote_write_v1, seeds: || seeds(Protocol::V1) },
     Target { name: "remote_write_v2", run: remote_write_v2, seeds: || seeds(Protocol::V2) },
@@ -31,6 +33,90 @@ pub fn openmetrics(input: &[u8]) {
     if let Err(error) = parsed {
         assert!(error.line > last && error.line as usize <= input.len() + 1, "{error}");
     }
+}
+
+/// Two pages, one behind the other: the second one says the same whether or not the lines of the first are known, and with its own
+/// known it says the same once more.
+pub fn exposition(input: &[u8]) {
+    let (dialect, pages) = match input {
+        [b'0', pages @ ..] => (Dialect::Text, pages),
+        [_, pages @ ..] => (Dialect::OpenMetrics, pages),
+        [] => return,
+    };
+    let mut pages = pages.splitn(2, |byte| *byte == PAGE_BREAK);
+    let (first, second) = (pages.next().unwrap_or_default(), pages.next().unwrap_or_default());
+    let mut lines = LineCache::default();
+    drop(samples(dialect, first, &mut lines));
+    let with_first = samples(dialect, second, &mut lines);
+    assert_eq!(with_first, samples(dialect, second, &mut LineCache::default()));
+    assert_eq!(with_first, samples(dialect, second, &mut lines));
+}
+
+const PAGE_BREAK: u8 = 0xff;
+
+/// Identity, value bits and time.
+type ExposedSample = (SeriesId, u64, Option<i64>);
+
+/// The samples of a page, and how many lines it has twice; `None` if it is not of the format, or a metric's name is empty.
+fn samples(dialect: Dialect, page: &[u8], lines: &mut LineCache) -> Option<(Vec<ExposedSample>, u64)> {
+    let key = IdentityKey::from_bytes(&[7; IdentityKey::BYTES]);
+    let (mut samples, mut repeated) = (Vec::new(), 0);
+    let mut walk = lines.walk(&key);
+    let mut reader = Reader::new(dialect, page);
+    loop {
+        let sample = match reader.next(&mut walk) {
+            Err(error) => {
+                assert!(error.line as usize <= page.len() + 1, "{error}");
+                return None;
+            }
+            Ok(None) => break,
+            Ok(Some(Item::Metadata(_))) => continue,
+            Ok(Some(Item::Sample(sample))) => sample,
+        };
+        let found = match sample.is_known {
+            true => Found::Known(walk.accepted()),
+            false => walk.find(sample.series, reader.bounds()),
+        };
+        let series = match found {
+            Found::Known(Known::Series(series)) => series,
+            Found::Known(Known::Dropped) => unreachable!("none is dropped here"),
+            Found::Repeated => {
+                repeated += 1;
+                continue;
+            }
+            Found::New(line) => {
+                if reader.labels()[0].1.is_empty() {
+                    return None;
+                }
+                let bytes = |(name, value): &LabelText<'_>| name.len() + value.len();
+                let most = 4 * sample.series.len() + "__name__".len();
+                assert!(reader.labels().iter().map(bytes).sum::<usize>() <= most, "no more than the text says");
+                let pairs = reader.labels().iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+                let series = key.series(pairs);
+                walk.add(line, Some(series));
+                series
+            }
+        };
+        walk.track(sample.time.is_none());
+        samples.push((series, sample.value, sample.time));
+    }
+    walk.finish();
+    Some((samples, repeated))
+}
+
+fn exposition_seeds() -> Vec<Vec<u8>> {
+    let text =
+        "# HELP a What.\n# TYPE a histogram\n a {le=\"1\" , b = \"\\\"\"} 1.5e3 1000\na{le=\"+Inf\"} 2\n#\n\nb 3\n";
+    let open = "# TYPE a summary\n# UNIT a \na{quantile=\"0.5\"} 1 1.5 # {t=\"1\"} 0.5 1\na_sum 2\n{\"b.c\",d=\"e\"} -Inf\n# EOF\n";
+    let pages = |mark: &str, first: &str, second: &str| {
+        [mark.as_bytes(), first.as_bytes(), &[PAGE_BREAK], second.as_bytes()].concat()
+    };
+    vec![
+        pages("0", text, text),
+        pages("1", open, open),
+        pages("0", "a 1\nb 2\nc 3\n", "a 1\nx{y=\"z\"} 7\nc 3\nb 2\na 2\n"),
+        pages("1", "a 1\nb 2\n# EOF\n", "b 2\na 1\n# EOF\n"),
+    ]
 }
 
 fn openmetrics_seeds() -> Vec<Vec<u8>> {

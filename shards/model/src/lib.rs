@@ -7,6 +7,7 @@ pub mod identity;
 pub mod labels;
 pub mod matcher;
 pub mod sample;
+pub mod value_text;
 pub mod write;
 
 pub use histogram::Histogram;

@@ -1,0 +1,17 @@
+//! Pages that targets expose: the text format (0.0.4 and 1.0.0) and OpenMetrics text.
+//!
+//! A [`Reader`] goes through a page line by line. Scraped again and again, nearly all lines are the same but for their values, so the
+//! reader first asks whether a line's series is known by its text ([`LineCache`]) and parses labels only where it is not.
+//!
+//! Formats: prometheus.io/docs/instrumenting/exposition_formats and github.com/prometheus/OpenMetrics, read as strictly, and as leniently,
+//! as Prometheus 3 does.
+
+mod label_text;
+pub mod lines;
+mod number;
+mod open_metrics;
+pub mod reader;
+mod text;
+
+pub use lines::{Found, LineCache, Walk};
+pub use reader::{Bounds, Dialect, Exemplar, Item, Metadata, MetricKind, ParseError, Reader, Sample};
