@@ -35,6 +35,7 @@ use crate::{
     },
     query::{QueryService, storage::Storage},
     resharding,
+    scrape::Scraper,
     service_manager::ServiceManager,
     telemetry::{logging, metrics::Metrics},
     version,
@@ -193,6 +194,7 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
             return Ok(());
         }
     }
+    start_scraping(&shared);
     announce_ready(&shared, &data_plane);
     manager.ready();
     let handle = data_plane.handle();
@@ -203,6 +205,9 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
     manager.stopping();
     tracing::info!("stopping");
     shared.stopping.store(true, Ordering::Relaxed);
+    if let Some(scraper) = shared.scraper.get() {
+        scraper.stop();
+    }
     servers.stop().await;
     // Before the shards, which it asks for what a block needs. A job under way ends at its next step.
     drop(tokio::task::spawn_blocking(move || blocks.stop()).await);
@@ -297,6 +302,7 @@ fn shared(
         config_file_named: command.config_file_named,
         flags: command.flags,
         storage: OnceLock::new(),
+        scraper: OnceLock::new(),
         config: Mutex::new(Arc::new(config)),
         stopping: AtomicBool::new(false),
         orders,
@@ -314,6 +320,12 @@ fn route_prefix(flags: &ServeFlags) -> String {
         "" => String::new(),
         path => format!("/{path}"),
     }
+}
+
+fn start_scraping(shared: &Shared) {
+    let Some(storage) = shared.storage.get() else { return };
+    let scraper = shared.scraper.get_or_init(|| Scraper::new(storage));
+    scraper.apply(&shared.config(), shared.config_folder());
 }
 
 fn announce(shared: &Shared) {

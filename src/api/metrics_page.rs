@@ -21,6 +21,9 @@ pub(crate) async fn show(State(shared): State<Shared>) -> Response {
         data_plane::write_ingest(&mut page, storage.writes());
         blocks::write(&mut page, storage.blocks());
     }
+    if let Some(scraper) = shared.scraper.get() {
+        scraper.metrics().write(&mut page);
+    }
     // A shard that does not answer leaves its lines out: the rest of the page is needed most just then.
     if let Some(storage) = shared.storage.get()
         && let Ok(stats) = storage.stats().await

@@ -16,6 +16,7 @@ mod write;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -43,6 +44,7 @@ use crate::{
         prometheus::{self, ConfigFileError, FileConfig},
     },
     query::{QueryService, storage::Storage},
+    scrape::Scraper,
     telemetry::metrics::Metrics,
     ui,
 };
@@ -69,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) queries: QueryService,
     /// Set once recovery is done.
     pub(crate) storage: OnceLock<Storage>,
+    /// Set once recovery is done.
+    pub(crate) scraper: OnceLock<Scraper>,
     pub(crate) config: Mutex<Arc<FileConfig>>,
     pub(crate) stopping: AtomicBool,
     pub(crate) orders: mpsc::UnboundedSender<Order>,
@@ -103,9 +107,18 @@ impl Inner {
             shared.set_out_of_order_window(config.out_of_order_window_ms());
             storage.blocks().set_retention(self.retention_of(&config));
         }
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        let config = Arc::new(config);
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config.clone();
+        if let Some(scraper) = self.scraper.get() {
+            scraper.apply(&config, self.config_folder());
+        }
         tracing::info!(file = %self.flags.config_file.display(), "configuration loaded");
         Ok(())
+    }
+
+    /// Where paths in the configuration are seen from.
+    pub(crate) fn config_folder(&self) -> &Path {
+        self.flags.config_file.parent().unwrap_or(Path::new(""))
     }
 
     /// What blocks are kept by the flags and a configuration.
@@ -140,6 +153,8 @@ pub(crate) fn router(shared: &Shared) -> Router {
         .route("/", get(ui::status_page))
         .route("/status", get(ui::status_page))
         .route("/cardinality", get(ui::cardinality::page))
+        .route("/targets", get(ui::targets::page))
+        .route("/service-discovery", get(ui::service_discovery::page))
         .route_layer(middleware::from_fn_with_state(shared.clone(), refuse_unless_ready))
         .route("/-/healthy", get(lifecycle::healthy))
         .route("/-/ready", get(lifecycle::ready))

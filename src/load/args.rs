@@ -2,14 +2,22 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use wire::remote_write::Protocol;
 
-use super::values::Shape;
+use super::{scrape_targets::ScrapeTargetsArgs, values::Shape};
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum LoadCommand {
+    ScrapeTargets(ScrapeTargetsArgs),
+}
 
 /// Write made-up metrics to a remote-write endpoint and report what was acknowledged
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct LoadArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<LoadCommand>,
     /// Where to write: an http address with its path
     #[arg(long, default_value = "http://127.0.0.1:9090/api/v1/write")]
     pub(crate) url: String,
@@ -128,7 +136,7 @@ impl FromStr for Churn {
 }
 
 /// A whole number with its unit: ms, s, m or h.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "expected a number with its unit, as in 10s".to_owned())?;

@@ -9,7 +9,7 @@ pub(super) type SeriesLabels = Vec<(String, String)>;
 pub(super) const SERIES_PER_HOST: u32 = 100;
 const DEVICES: u32 = 5;
 
-const METRICS: [&str; 20] = [
+pub(super) const METRICS: [&str; 20] = [
     "node_disk_discarded_sectors_total",
     "node_disk_io_now",
     "node_disk_io_time_seconds_total",

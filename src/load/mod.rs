@@ -12,6 +12,7 @@ mod measure;
 mod plan;
 mod report;
 mod request;
+mod scrape_targets;
 mod values;
 mod verify;
 mod verify_log;
@@ -29,6 +30,7 @@ use std::{
 
 pub(crate) use self::args::LoadArgs;
 use self::{
+    args::LoadCommand,
     client::{Endpoint, EndpointError},
     measure::{ProcessUsage, Totals, usage_of},
     plan::Plan,
@@ -52,6 +54,8 @@ pub(crate) enum LoadError {
     #[error("write the report: {0}")]
     Report(io::Error),
     #[error(transparent)]
+    ScrapeTargets(#[from] scrape_targets::ScrapeTargetsError),
+    #[error(transparent)]
     Check(#[from] verify::CheckError),
     #[error("the server does not have what it acknowledged: {summary}")]
     Unsound { summary: String },
@@ -61,6 +65,9 @@ pub(crate) enum LoadError {
 
 /// Runs a load, or the check of one, to its end: progress goes to stderr, the report as one JSON object to stdout.
 pub(crate) fn run(args: LoadArgs) -> Result<(), LoadError> {
+    if let Some(LoadCommand::ScrapeTargets(args)) = &args.command {
+        return Ok(scrape_targets::run(args)?);
+    }
     if let Some(log) = &args.check {
         let report = verify::check(log, &args)?;
         print(&report)?;

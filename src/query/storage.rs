@@ -110,6 +110,11 @@ impl Storage {
         &self.writes
     }
 
+    /// What is known of metrics, for whoever learns more of them.
+    pub(crate) fn metadata_store(&self) -> Arc<MetadataStore> {
+        self.metadata.clone()
+    }
+
     pub(crate) fn backend(&self) -> &str {
         &self.backend
     }

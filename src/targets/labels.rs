@@ -36,11 +36,15 @@ pub(crate) enum Outcome {
 
 /// What a job makes of a group.
 pub(crate) fn targets_of<'j>(job: &'j ScrapeConfig, group: &'j TargetGroup) -> impl Iterator<Item = JobTarget> + 'j {
-    group.targets.iter().map(|target| {
-        let discovered = discovered(job, target, &group.labels);
+    discovered_of(job, group).map(|discovered| {
         let outcome = outcome(job, &discovered);
         JobTarget { discovered, outcome }
     })
+}
+
+/// The labels of a group's targets before relabelling.
+pub(crate) fn discovered_of<'j>(job: &'j ScrapeConfig, group: &'j TargetGroup) -> impl Iterator<Item = Labels> + 'j {
+    group.targets.iter().map(|target| discovered(job, target, &group.labels))
 }
 
 /// Where the Alertmanagers of a group are, of those that relabelling keeps.
@@ -90,7 +94,8 @@ fn set_if_absent(labels: &mut LabelsBuilder, name: &str, value: &str) {
     }
 }
 
-fn outcome(job: &ScrapeConfig, discovered: &Labels) -> Outcome {
+/// What relabelling makes of them.
+pub(crate) fn outcome(job: &ScrapeConfig, discovered: &Labels) -> Outcome {
     let mut labels = LabelsBuilder::from_labels(discovered);
     if !relabel::apply(&job.relabel_configs, job.name_scheme, &mut labels) {
         return Outcome::Dropped;

@@ -17,3 +17,5 @@ pub(crate) struct TargetGroup {
 pub(crate) const ADDRESS: &str = "__address__";
 /// What discovery says of a target, which is gone after relabelling.
 const META_PREFIX: &str = "__meta_";
+/// What labels begin with that samples do not get.
+pub(crate) const RESERVED_PREFIX: &str = "__";

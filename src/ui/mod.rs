@@ -1,6 +1,8 @@
 //! The status page: plain HTML, readable without scripts and in a text browser.
 
 pub(crate) mod cardinality;
+pub(crate) mod service_discovery;
+pub(crate) mod targets;
 
 use std::fmt::Write as _;
 
@@ -19,7 +21,9 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;mar
                      th,td{border-color:#3a424b}a{color:#7ab7ff}}";
 
 /// Where the page leads.
-const LINKS: [(&str, &str); 11] = [
+const LINKS: [(&str, &str); 13] = [
+    ("targets", "who is scraped, and what came of it"),
+    ("service-discovery", "what discovery found, and what relabelling made of it"),
     ("metrics", "metrics of this server"),
     ("cardinality", "which metrics, labels and values have the most series, and the most new ones"),
     ("api/v1/status/active_queries", "queries that run or wait"),

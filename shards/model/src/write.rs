@@ -84,6 +84,11 @@ pub trait WriteBatch: Send + Sync {
         &[]
     }
 
+    /// Whether samples that are not in order are refused even where an operator wants such.
+    fn discards_out_of_order(&self) -> bool {
+        false
+    }
+
     /// Visits the labels of a series or of an exemplar as they came: in any order, not checked for UTF-8, for empty or for repeated names.
     /// The bytes are bounded by the request's own limit.
     fn visit_labels<'a>(&'a self, labels: LabelSpan, visit: &mut dyn FnMut(&'a [u8], &'a [u8]));

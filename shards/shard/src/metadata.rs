@@ -47,6 +47,12 @@ struct Known {
 }
 
 impl MetadataStore {
+    /// Takes what a target says of a metric family.
+    pub fn take(&self, name: &str, kind: &'static str, help: &str, unit: &str) {
+        let (name, help, unit) = (name.as_bytes(), help.as_bytes(), unit.as_bytes());
+        self.lock().take(MetricMetadata { name, kind, help, unit });
+    }
+
     /// Takes all metadata of a request.
     pub(crate) fn take_all(&self, batch: &Batch) {
         let mut known = self.lock();

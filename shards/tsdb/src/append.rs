@@ -487,6 +487,7 @@ impl Appender<'_> {
         let is_newest = || self.head.find(entry.id).is_some_and(|series| line_of(series).time == time);
         match (self.window.out_of_order_from, reason) {
             (None, _) => Err(reason),
+            _ if self.batch.discards_out_of_order() => Err(reason),
             // Both are there to be seen, and neither is late.
             (_, Rejection::Duplicate) if is_newest() => Err(reason),
             (Some(from), Rejection::OutOfBounds | Rejection::OutOfOrder | Rejection::Duplicate) => {

@@ -8,9 +8,12 @@ mod language;
 mod metadata;
 mod queries;
 mod query;
+mod relabel_steps;
 mod selectors;
 mod series;
 mod status;
+mod target_metadata;
+mod targets;
 
 use axum::{
     Router,
@@ -30,9 +33,10 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/labels", get(series::label_names).post(series::label_names))
         .route("/label/{name}/values", get(series::label_values))
         .route("/metadata", get(metadata::metadata))
-        .route("/targets", get(empty::targets))
-        .route("/targets/metadata", get(empty::target_metadata))
-        .route("/scrape_pools", get(empty::scrape_pools))
+        .route("/targets", get(targets::targets))
+        .route("/targets/metadata", get(target_metadata::target_metadata))
+        .route("/targets/relabel_steps", get(relabel_steps::relabel_steps))
+        .route("/scrape_pools", get(targets::scrape_pools))
         .route("/rules", get(empty::rules))
         .route("/alerts", get(empty::alerts))
         .route("/alertmanagers", get(empty::alertmanagers))

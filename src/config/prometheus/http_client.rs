@@ -1,6 +1,6 @@
 //! The keys of every section that makes HTTP requests: who asks, through which proxy, and whom to trust.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use super::url::Url;
 use crate::config::yaml::{Fault, Keys, Secret, Section};
@@ -22,6 +22,15 @@ pub(crate) struct HttpClient {
 pub(crate) enum SecretSource {
     Inline(Secret),
     File(String),
+}
+
+impl SecretSource {
+    /// With its path seen from the configuration's folder.
+    fn seen_from(&mut self, folder: &Path) {
+        if let Self::File(path) = self {
+            *path = folder.join(&*path).to_string_lossy().into_owned();
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +156,21 @@ impl HttpClient {
         }
     }
 
+    /// With all paths seen from the configuration's folder.
+    pub(crate) fn seen_from(&self, folder: &Path) -> Self {
+        let mut client = self.clone();
+        let basic = client.basic_auth.iter_mut().flat_map(|basic| basic.username.iter_mut().chain(&mut basic.password));
+        let authorization = client.authorization.iter_mut().flat_map(|authorization| &mut authorization.credentials);
+        let oauth2 =
+            client.oauth2.iter_mut().flat_map(|oauth2| oauth2.client_secret.iter_mut().chain(oauth2.tls.secrets()));
+        let all = basic.chain(authorization).chain(oauth2).chain(client.tls.secrets());
+        all.for_each(|secret| secret.seen_from(folder));
+        for path in client.http_headers.values_mut().flat_map(|values| &mut values.files) {
+            *path = folder.join(&*path).to_string_lossy().into_owned();
+        }
+        client
+    }
+
     /// Whether anything is said that a client without these keys would not do.
     pub(crate) fn is_plain(&self) -> bool {
         self.basic_auth.is_none()
@@ -177,6 +201,12 @@ impl Section for Authorization {
             return Err(keys.fault("type", "basic authorization has a section of its own: basic_auth"));
         }
         Ok(Self { scheme, credentials: secret(keys, "credentials", "credentials_file")? })
+    }
+}
+
+impl TlsConfig {
+    fn secrets(&mut self) -> impl Iterator<Item = &mut SecretSource> {
+        self.ca.iter_mut().chain(&mut self.cert).chain(&mut self.key)
     }
 }
 

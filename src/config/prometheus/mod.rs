@@ -17,7 +17,7 @@ pub(crate) mod tracing_config;
 pub(crate) mod url;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -49,7 +49,7 @@ pub(crate) struct FileConfig {
     pub(crate) otlp: Option<Otlp>,
     /// `global.query_log_file`; seen from the configuration's folder.
     pub(crate) query_log_file: Option<PathBuf>,
-    /// Sections and keys that are there and have no effect in this release.
+    /// Sections and keys that are there and have no effect in this release. Of jobs see [`ScrapeConfig::without_effect`].
     pub(crate) without_effect: Vec<&'static str>,
     scrape_config_files: Vec<PathBuf>,
     shown: String,
@@ -116,6 +116,8 @@ fn parse(path: &Path, text: &str) -> Result<FileConfig, ConfigFileError> {
     for pattern in std::mem::take(&mut config.scrape_config_files) {
         config.add_scrape_config_files(&folder.join(pattern))?;
     }
+    let of_jobs: BTreeSet<&str> = config.scrape_configs.iter().flat_map(ScrapeConfig::without_effect).collect();
+    config.without_effect.extend(of_jobs);
     Ok(config)
 }
 
@@ -144,17 +146,7 @@ impl Section for FileConfig {
             }
         }
         let otlp = keys.section_by("otlp", |keys| Otlp::take(keys, names))?;
-        let sections = [
-            "runtime",
-            "rule_files",
-            "scrape_config_files",
-            "scrape_configs",
-            "alerting",
-            "remote_write",
-            "remote_read",
-            "otlp",
-            "tracing",
-        ];
+        let sections = ["runtime", "rule_files", "alerting", "remote_write", "remote_read", "otlp", "tracing"];
         let mut without_effect = storage.tsdb.without_effect.clone();
         without_effect.extend(sections.into_iter().filter(|name| keys.has(name)));
         Ok(Self {

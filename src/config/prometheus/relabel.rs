@@ -104,10 +104,22 @@ fn action(keys: &mut Keys<'_>) -> Result<Action, Fault> {
     known.map(|(_, action)| *action).ok_or_else(|| keys.fault("action", format!("{text:?} is none of {}", names())))
 }
 
+impl Action {
+    pub(crate) fn as_str(self) -> &'static str {
+        ACTIONS.iter().find(|(_, action)| *action == self).map_or("", |(name, _)| name)
+    }
+}
+
 impl RelabelConfig {
+    /// The expression as it was written.
+    pub(crate) fn regex_text(&self) -> &str {
+        let text = self.regex.as_str();
+        text.strip_prefix("^(?s:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text)
+    }
+
     fn check(&self, keys: &Keys<'_>) -> Result<(), Fault> {
         use Action::{DropEqual, HashMod, KeepEqual, LabelDrop, LabelKeep, LabelMap, Lowercase, Replace, Uppercase};
-        let name = ACTIONS.iter().find(|(_, action)| *action == self.action).map_or("", |(name, _)| name);
+        let name = self.action.as_str();
         let has = |key: &str, default: &str| keys.text(key).is_some_and(|text| text != default);
         let refuse = |key: &str, what: String| Err(keys.fault(key, what));
         if self.action == HashMod && self.modulus == 0 {

@@ -29,6 +29,8 @@ pub(crate) struct ScrapeConfig {
     pub(crate) enable_compression: bool,
     pub(crate) scrape_failure_log_file: Option<String>,
     pub(crate) limits: Limits,
+    /// Series of a target beyond which new ones are left out; 0 is none. Prometheus does not have it.
+    pub(crate) series_limit: u64,
     pub(crate) native_histogram_bucket_limit: u64,
     pub(crate) native_histogram_min_bucket_factor: f64,
     pub(crate) native_histograms: NativeHistograms,
@@ -207,8 +209,11 @@ impl ScrapeConfig {
             metrics_path: keys.or("metrics_path", "/metrics")?,
             scheme: keys.or("scheme", "http")?,
             enable_compression: keys.or("enable_compression", "true")?,
-            scrape_failure_log_file: keys.get("scrape_failure_log_file")?,
+            scrape_failure_log_file: keys
+                .get("scrape_failure_log_file")?
+                .or_else(|| global.scrape_failure_log_file.clone()),
             limits: Limits::take(keys, &global.limits)?,
+            series_limit: keys.get("series_limit")?.unwrap_or(global.series_limit),
             native_histogram_bucket_limit: keys.or_default("native_histogram_bucket_limit")?,
             native_histogram_min_bucket_factor: keys.or_default("native_histogram_min_bucket_factor")?,
             native_histograms,
@@ -223,6 +228,24 @@ impl ScrapeConfig {
             discovery::must_be_hosts(keys, &job.discovery)?;
         }
         Ok(job)
+    }
+}
+
+impl ScrapeConfig {
+    /// Keys that are there and have no effect in this release.
+    pub(super) fn without_effect(&self) -> Vec<&'static str> {
+        let mut keys: Vec<&str> =
+            self.discovery.iter().filter(|mechanism| !mechanism.has_effect()).map(Discovery::key).collect();
+        let asks_for = |protocol: Protocol| self.scrape_protocols.iter().flatten().any(|asked| *asked == protocol);
+        let of_histograms = [
+            (asks_for(Protocol::Protobuf), "scrape_protocols: PrometheusProto"),
+            (self.native_histograms.scrape, "scrape_native_histograms"),
+            (self.native_histograms.convert_classic, "convert_classic_histograms_to_nhcb"),
+            (self.native_histogram_bucket_limit > 0, "native_histogram_bucket_limit"),
+            (self.native_histogram_min_bucket_factor > 0.0, "native_histogram_min_bucket_factor"),
+        ];
+        keys.extend(of_histograms.into_iter().filter(|(is_there, _)| *is_there).map(|(_, key)| key));
+        keys
     }
 }
 

@@ -151,6 +151,11 @@ impl Secret {
     pub(crate) fn new(text: String) -> Self {
         Self(text)
     }
+
+    /// The secret itself, for the one who needs it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Secret {

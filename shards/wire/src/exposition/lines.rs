@@ -99,6 +99,18 @@ impl LineCache {
             .map(|(id, _)| *id)
     }
 
+    /// No line is known by its text any more, as the same texts may mean other series from now on. What they meant is gone from the next page
+    /// unless something there means it again.
+    pub fn forget_texts(&mut self) {
+        self.lengths.iter_mut().for_each(|length| *length |= LENGTH_MASK);
+        self.hashes.iter_mut().for_each(|hash| *hash = !*hash);
+    }
+
+    /// No series gets a marker when its line does not come again: they all have one.
+    pub fn untrack(&mut self) {
+        self.lengths.iter_mut().for_each(|length| *length |= UNTRACKED);
+    }
+
     fn push(&mut self, hash: u64, series: SeriesId, length: u16) {
         self.hashes.push(hash);
         self.series.push(series);
@@ -468,6 +480,19 @@ mod tests {
         drop(walk);
         assert_eq!(cache.tracked().map(|series| series.low).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(walked(&mut cache, &page_of(&[1, 2, 3])).new, 0);
+    }
+
+    /// Goal: after a change of labels nothing is taken for known, and what no line means any more gets its marker.
+    #[test]
+    fn forgotten_texts_are_new_and_their_series_end() {
+        let mut cache = LineCache::default();
+        walked(&mut cache, &page_of(&[1, 2, 3, 7]));
+        cache.forget_texts();
+        let outcome = walked(&mut cache, &page_of(&[2, 3]));
+        assert_eq!((outcome.new, outcome.gone), (2, vec![series_of(1).expect("kept")]));
+        cache.untrack();
+        assert_eq!(walked(&mut cache, &page_of(&[3])).gone, []);
+        assert_eq!(walked(&mut cache, &page_of(&[4])).gone, [series_of(3).expect("kept")]);
     }
 
     /// Goal: a name that goes on, and a name with labels behind a blank, are not the series that they begin with.

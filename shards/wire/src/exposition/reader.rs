@@ -156,6 +156,16 @@ impl<'p> Reader<'p> {
         Self { page, at: 0, line_start: 0, dialect, bounds: Bounds::None, labels: Vec::new(), has_ended: false }
     }
 
+    /// The labels of a sample's series, whose text was one before.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn series_labels(dialect: Dialect, bounds: Bounds, series: &'p [u8]) -> Result<Vec<LabelText<'p>>, ParseError> {
+        let mut reader = Self { bounds, ..Self::new(dialect, series) };
+        reader.series().map_err(|what| reader.error(what))?;
+        Ok(reader.labels)
+    }
+
     /// The labels of the sample that came last, if it was not a known one: the name first, the others as they came. Names and values
     /// may be empty, and names may occur twice.
     pub fn labels(&self) -> &[LabelText<'p>] {

@@ -39,6 +39,11 @@ pub(crate) enum Discovery {
 }
 
 impl Discovery {
+    /// Whether this release finds anything by it.
+    pub(crate) fn has_effect(&self) -> bool {
+        matches!(self, Self::Static(_) | Self::File(_) | Self::Http(_))
+    }
+
     /// The key that it stands under.
     pub(crate) fn key(&self) -> &'static str {
         match self {

@@ -1,0 +1,126 @@
+//! Discovery: who finds targets, and tells when they change.
+//!
+//! A mechanism is one file and one line in [`spawn`]. It replaces all that it found each time; while it can't say anything, as its
+//! server does not answer, what it said last stands.
+
+mod file;
+mod http;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    config::prometheus::discovery::Discovery,
+    targets::{TargetGroup, file::group_of},
+};
+
+/// Changes that come one after the other are handed on together.
+const TOGETHER: Duration = Duration::from_secs(5);
+
+/// The mechanisms of one job at work; they end with it.
+pub(crate) struct Running {
+    state: Arc<State>,
+    _tasks: JoinSet<()>,
+}
+
+struct State {
+    /// By mechanism; `None`: it has said nothing yet.
+    found: Mutex<Vec<Option<Vec<TargetGroup>>>>,
+    changed: Notify,
+}
+
+/// Where a mechanism says what it found.
+#[derive(Clone)]
+struct Updates {
+    state: Arc<State>,
+    mechanism: usize,
+    /// For the log.
+    job: Arc<str>,
+}
+
+/// What the mechanisms of a job found together, again and again.
+pub(crate) struct Found {
+    state: Arc<State>,
+    last: Option<Instant>,
+    started: Instant,
+}
+
+/// Starts all mechanisms of a job. Paths are seen from a folder.
+pub(crate) fn start(job: &str, mechanisms: &[Discovery], folder: &Path) -> Running {
+    let state = Arc::new(State { found: Mutex::new(vec![None; mechanisms.len()]), changed: Notify::new() });
+    let mut tasks = JoinSet::new();
+    for (number, mechanism) in mechanisms.iter().enumerate() {
+        let updates = Updates { state: state.clone(), mechanism: number, job: job.into() };
+        spawn(mechanism, folder.to_owned(), updates, &mut tasks);
+    }
+    state.changed.notify_one();
+    Running { state, _tasks: tasks }
+}
+
+fn spawn(mechanism: &Discovery, folder: PathBuf, updates: Updates, tasks: &mut JoinSet<()>) {
+    match mechanism.clone() {
+        Discovery::Static(group) => updates.replace(vec![group_of(&group.targets, &group.labels)]),
+        Discovery::File(config) => drop(tasks.spawn(file::run(config, folder, updates))),
+        Discovery::Http(config) => drop(tasks.spawn(http::run(config, folder, updates))),
+        other => {
+            tracing::warn!(
+                job = &*updates.job,
+                mechanism = other.key(),
+                "discovery by this mechanism has no effect in this release: it finds no targets"
+            );
+            updates.replace(Vec::new());
+        }
+    }
+}
+
+impl Running {
+    pub(crate) fn found(&self) -> Found {
+        Found { state: self.state.clone(), last: None, started: Instant::now() }
+    }
+}
+
+impl Updates {
+    /// Everything that the mechanism finds now.
+    fn replace(&self, groups: Vec<TargetGroup>) {
+        let mut found = self.state.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if found[self.mechanism].as_ref() != Some(&groups) {
+            found[self.mechanism] = Some(groups);
+            self.state.changed.notify_one();
+        }
+    }
+}
+
+impl Found {
+    /// What was found, when it has changed. The first time it waits, for a while, until every mechanism has said something: a reload must
+    /// not look as if targets were gone. `None` never comes: there is always something more to find.
+    pub(crate) async fn next(&mut self) -> Option<Vec<TargetGroup>> {
+        loop {
+            let is_first = self.last.is_none();
+            let patience = self.last.unwrap_or(self.started) + TOGETHER;
+            if is_first {
+                tokio::select! {
+                    () = self.state.changed.notified() => {}
+                    () = sleep_until(patience) => {}
+                }
+            } else {
+                self.state.changed.notified().await;
+                sleep_until(patience).await;
+            }
+            let found = self.state.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_complete = found.iter().all(Option::is_some);
+            if is_complete || Instant::now() >= patience {
+                self.last = Some(Instant::now());
+                return Some(found.iter().flatten().flatten().cloned().collect());
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The samples of one scrape, for the shards.
+//!
+//! It keeps the page itself: labels of a series that the shards don't know, though its line is an old one, are read there.
+
+use std::sync::{Arc, OnceLock};
+
+use model::{ExemplarSample, IdentityKey, LabelSpan, Labels, SeriesEntry, SeriesId, WriteBatch};
+use wire::exposition::{Bounds, Dialect, Reader, reader::LabelText};
+
+use super::sample_labels::SampleLabels;
+
+/// Marks a span as one of [`ScrapeBatch::exemplar_labels`].
+const OF_EXEMPLAR: u32 = 1 << 31;
+
+type OwnedLabel = (Box<[u8]>, Box<[u8]>);
+
+/// Where a series' labels are.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// A place in [`ScrapeBatch::labels`].
+    Ready(u32),
+    /// In the page, from here to there.
+    Line { start: u32, end: u32, bounds: Bounds },
+    /// Nowhere: it gets a marker if it is there, and is not made for that.
+    Nowhere,
+}
+
+#[derive(Default)]
+pub(crate) struct ScrapeBatch {
+    series: Vec<SeriesEntry>,
+    times: Vec<i64>,
+    values: Vec<u64>,
+    exemplars: Vec<ExemplarSample>,
+    /// By series.
+    sources: Vec<Source>,
+    labels: Vec<Labels>,
+    exemplar_labels: Vec<OwnedLabel>,
+    context: Option<Context>,
+    discards_out_of_order: bool,
+    /// By series; labels that were read from the page after all.
+    read_again: OnceLock<Box<[OnceLock<Labels>]>>,
+}
+
+/// What reads labels from a page.
+struct Context {
+    page: Vec<u8>,
+    dialect: Dialect,
+    labels: Arc<SampleLabels>,
+}
+
+impl ScrapeBatch {
+    /// A sample of a series whose labels stand in the page from here to there.
+    #[inline]
+    pub(crate) fn push_line(&mut self, id: SeriesId, sample: (i64, u64), (start, end): (usize, usize), bounds: Bounds) {
+        // A page is far below 4 GiB, as its limit says.
+        self.push(id, sample, Source::Line { start: start as u32, end: end as u32, bounds });
+    }
+
+    pub(crate) fn push_labels(&mut self, key: &IdentityKey, labels: Labels, sample: (i64, u64)) -> SeriesId {
+        let id = key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())));
+        self.push(id, sample, Source::Ready(self.labels.len() as u32));
+        self.labels.push(labels);
+        id
+    }
+
+    /// A marker that the series has ended.
+    pub(crate) fn push_marker(&mut self, id: SeriesId, time: i64) {
+        self.push(id, (time, model::sample::STALE_NAN_BITS), Source::Nowhere);
+    }
+
+    /// An exemplar of the sample that was pushed last.
+    pub(crate) fn push_exemplar(&mut self, labels: &[LabelText<'_>], (time, value): (i64, u64)) {
+        let start = self.exemplar_labels.len() as u32 | OF_EXEMPLAR;
+        let bytes = |text: &str| text.as_bytes().into();
+        self.exemplar_labels.extend(labels.iter().map(|(name, value)| (bytes(name), bytes(value))));
+        let labels = LabelSpan { start, end: self.exemplar_labels.len() as u32 | OF_EXEMPLAR };
+        let entry = self.series.len().checked_sub(1).expect("an exemplar has a sample") as u32;
+        self.exemplars.push(ExemplarSample { entry, time, value, labels });
+    }
+
+    #[inline]
+    fn push(&mut self, id: SeriesId, (time, value): (i64, u64), source: Source) {
+        let number = self.times.len() as u32;
+        self.times.push(time);
+        self.values.push(value);
+        self.sources.push(source);
+        let labels = LabelSpan { start: number, end: number };
+        self.series.push(SeriesEntry { id, samples_start: number, samples_end: number + 1, labels });
+    }
+
+    /// Gives the batch what its lines stand in.
+    pub(crate) fn keep_page(&mut self, page: Vec<u8>, dialect: Dialect, labels: Arc<SampleLabels>) {
+        self.context = Some(Context { page, dialect, labels });
+    }
+
+    /// Samples that come too late are not worth keeping.
+    pub(crate) fn discard_out_of_order(&mut self) {
+        self.discards_out_of_order = true;
+    }
+
+    /// The page that its lines stand in.
+    pub(crate) fn page(&self) -> &[u8] {
+        self.context.as_ref().map_or(&[], |context| &context.page)
+    }
+
+    /// Forgets everything but its memory, and gives the page back.
+    pub(crate) fn clear(&mut self) -> Vec<u8> {
+        self.series.clear();
+        self.times.clear();
+        self.values.clear();
+        self.exemplars.clear();
+        self.sources.clear();
+        self.labels.clear();
+        self.exemplar_labels.clear();
+        self.read_again = OnceLock::new();
+        self.discards_out_of_order = false;
+        self.context.take().map(|context| context.page).unwrap_or_default()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.series.capacity() * size_of::<SeriesEntry>()
+            + self.times.capacity() * (size_of::<i64>() + size_of::<u64>())
+            + self.sources.capacity() * size_of::<Source>()
+            + self.context.as_ref().map_or(0, |context| context.page.capacity())
+    }
+
+    fn labels_of(&self, number: usize) -> Option<&Labels> {
+        match self.sources[number] {
+            Source::Ready(at) => Some(&self.labels[at as usize]),
+            Source::Nowhere => None,
+            Source::Line { start, end, bounds } => {
+                let all = || (0..self.sources.len()).map(|_| OnceLock::new()).collect();
+                let slots = self.read_again.get_or_init(all);
+                Some(slots[number].get_or_init(|| self.read(start as usize..end as usize, bounds)))
+            }
+        }
+    }
+
+    /// A line that was good when it was new is good now. Were it not, it would have no labels, and be refused for that.
+    fn read(&self, place: std::ops::Range<usize>, bounds: Bounds) -> Labels {
+        let Some(context) = &self.context else { return Labels::empty() };
+        let line = Reader::series_labels(context.dialect, bounds, &context.page[place]);
+        let labels = line.ok().and_then(|line| context.labels.of(&line).ok().flatten());
+        labels.unwrap_or_default()
+    }
+}
+
+impl WriteBatch for ScrapeBatch {
+    fn series(&self) -> &[SeriesEntry] {
+        &self.series
+    }
+
+    fn times(&self) -> &[i64] {
+        &self.times
+    }
+
+    fn values(&self) -> &[u64] {
+        &self.values
+    }
+
+    fn exemplars(&self) -> &[ExemplarSample] {
+        &self.exemplars
+    }
+
+    fn discards_out_of_order(&self) -> bool {
+        self.discards_out_of_order
+    }
+
+    fn visit_labels<'a>(&'a self, labels: LabelSpan, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
+        if labels.start & OF_EXEMPLAR != 0 {
+            let (start, end) = (labels.start & !OF_EXEMPLAR, labels.end & !OF_EXEMPLAR);
+            for (name, value) in &self.exemplar_labels[start as usize..end as usize] {
+                visit(name, value);
+            }
+            return;
+        }
+        for label in self.labels_of(labels.start as usize).into_iter().flat_map(Labels::iter) {
+            visit(label.name.as_bytes(), label.value.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What pages say of their metrics: type, help and unit. Targets of a kind say the same, so it is kept once.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use model::IdentityKey;
+use wire::exposition::{Dialect, Item, Metadata, MetricKind, Reader};
+
+/// What is kept of a help text.
+const HELP_BYTES_MAX: usize = 4096;
+/// Texts that nobody holds any more go when this many are there, at least.
+const SWEPT_FROM: usize = 1024;
+
+/// One metric family.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Family {
+    pub(crate) name: String,
+    pub(crate) kind: &'static str,
+    pub(crate) help: String,
+    pub(crate) unit: String,
+}
+
+/// Sums up the metadata of a page, to see whether it is that of the last one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MetadataSum(u64);
+
+impl MetadataSum {
+    pub(crate) fn add(&mut self, key: &IdentityKey, item: &Metadata<'_>) {
+        let (name, text, mark) = match item {
+            Metadata::Type { name, kind } => (*name, kind.as_str().as_bytes(), 1),
+            Metadata::Help { name, text } => (*name, text.as_bytes(), 2),
+            Metadata::Unit { name, text } => (*name, *text, 3),
+        };
+        let item = key.symbol(name).low().rotate_left(mark) ^ key.symbol(text).low();
+        self.0 = self.0.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ item;
+    }
+}
+
+/// All families of a page that was read before.
+pub(crate) fn families(dialect: Dialect, page: &[u8]) -> Vec<Family> {
+    let mut families: Vec<Family> = Vec::new();
+    let mut reader = Reader::new(dialect, page);
+    while let Ok(Some(item)) = reader.next(&mut ()) {
+        let Item::Metadata(item) = item else { continue };
+        let (Metadata::Type { name, .. } | Metadata::Help { name, .. } | Metadata::Unit { name, .. }) = item;
+        let Ok(name) = str::from_utf8(name) else { continue };
+        // What belongs together mostly stands together.
+        let place = families.iter().rposition(|family| family.name == name);
+        let place = place.unwrap_or_else(|| {
+            let kind = MetricKind::Unknown.as_str();
+            families.push(Family { name: name.to_owned(), kind, ..Family::default() });
+            families.len() - 1
+        });
+        let family = &mut families[place];
+        match item {
+            Metadata::Type { kind, .. } => family.kind = kind.as_str(),
+            Metadata::Help { text, .. } => family.help = help(text),
+            Metadata::Unit { text, .. } => family.unit = String::from_utf8_lossy(text).into_owned(),
+        }
+    }
+    families
+}
+
+fn help(text: &str) -> String {
+    let text = &text[..text.floor_char_boundary(HELP_BYTES_MAX)];
+    text.replace("\\n", "\n").replace("\\\\", "\\")
+}
+
+/// Families that targets have in common.
+#[derive(Default)]
+pub(crate) struct Families {
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    families: HashSet<Arc<Family>>,
+    sweep_at: usize,
+}
+
+impl Families {
+    /// The same families, each the one that others hold too.
+    pub(crate) fn share(&self, families: Vec<Family>) -> Vec<Arc<Family>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = families.into_iter().map(|family| {
+            if let Some(family) = known.families.get(&family) {
+                return family.clone();
+            }
+            let family = Arc::new(family);
+            known.families.insert(family.clone());
+            family
+        });
+        let shared = shared.collect();
+        if known.families.len() > known.sweep_at.max(SWEPT_FROM) {
+            known.families.retain(|family| Arc::strong_count(family) > 1);
+            known.sweep_at = 2 * known.families.len();
+        }
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_says_what_its_families_are() {
+        let page = b"# HELP a What\\n it is \\\\.\n# TYPE a counter\na_total 1\n# UNIT b_seconds seconds\n# TYPE b_seconds gauge\n# EOF\n";
+        let family = |name: &str, kind, help: &str, unit: &str| Family {
+            name: name.to_owned(),
+            kind,
+            help: help.to_owned(),
+            unit: unit.to_owned(),
+        };
+        let expected =
+            vec![family("a", "counter", "What\n it is \\.", ""), family("b_seconds", "gauge", "", "seconds")];
+        let found = families(Dialect::OpenMetrics, page);
+        assert_eq!(found, expected);
+        let all = Families::default();
+        let (first, second) = (all.share(found.clone()), all.share(found));
+        assert!(first.iter().zip(&second).all(|(a, b)| Arc::ptr_eq(a, b)));
+    }
+}

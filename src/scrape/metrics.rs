@@ -1,0 +1,117 @@
+//! What scraping counts, by Prometheus' names where it has them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::page::{PageCounts, PageError};
+use crate::{
+    config::units::PromDuration,
+    telemetry::{
+        exposition::{Exposition, Kind},
+        metrics::Counter,
+    },
+};
+
+#[derive(Default)]
+pub(crate) struct ScrapeMetrics {
+    pub(super) interval_lengths: IntervalLengths,
+    pub(super) above_target_limit: Counter,
+    pub(super) out_of_order: Counter,
+    pub(super) duplicate: Counter,
+    pub(super) out_of_bounds: Counter,
+    pub(super) not_stored: Counter,
+    above_sample_limit: Counter,
+    above_label_limits: Counter,
+    above_series_limit: Counter,
+    samples: Counter,
+}
+
+impl ScrapeMetrics {
+    pub(super) fn count_page(&self, counts: &PageCounts, error: Option<&PageError>) {
+        self.samples.add(counts.scraped);
+        self.duplicate.add(counts.repeated);
+        self.above_series_limit.add(counts.above_series_limit);
+        match error {
+            Some(PageError::SampleLimit) => self.above_sample_limit.add(1),
+            Some(PageError::Labels(error)) if error.is_limit() => self.above_label_limits.add(1),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn write(&self, page: &mut Exposition) {
+        self.interval_lengths.write(page);
+        let counters: [(&str, &str, &Counter); 9] = [
+            (
+                "prometheus_target_scrapes_exceeded_sample_limit_total",
+                "Total number of scrapes that hit the sample limit and were rejected.",
+                &self.above_sample_limit,
+            ),
+            (
+                "prometheus_target_scrape_pool_exceeded_label_limits_total",
+                "Total number of times scrape pools hit the label limits, during sync or config reload.",
+                &self.above_label_limits,
+            ),
+            (
+                "prometheus_target_scrape_pool_exceeded_target_limit_total",
+                "Total number of times scrape pools hit the target limit, during sync or config reload.",
+                &self.above_target_limit,
+            ),
+            (
+                "prometheus_target_scrapes_sample_out_of_order_total",
+                "Total number of samples rejected due to not being in the right order.",
+                &self.out_of_order,
+            ),
+            (
+                "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+                "Total number of samples rejected due to duplicate timestamps but different values.",
+                &self.duplicate,
+            ),
+            (
+                "prometheus_target_scrapes_sample_out_of_bounds_total",
+                "Total number of samples rejected due to timestamp falling outside of the time bounds.",
+                &self.out_of_bounds,
+            ),
+            ("millrace_scrape_samples_total", "Lines with a value on the pages of all targets.", &self.samples),
+            (
+                "millrace_scrape_samples_above_series_limit_total",
+                "Samples left out as their targets had as many series as series_limit allows.",
+                &self.above_series_limit,
+            ),
+            (
+                "millrace_scrapes_not_stored_total",
+                "Scrapes whose samples could not be made durable in time.",
+                &self.not_stored,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            page.single(name, Kind::Counter, help, counter.get());
+        }
+    }
+}
+
+/// How far apart scrapes are: sum and count by the interval that was asked for.
+#[derive(Default)]
+pub(super) struct IntervalLengths(Mutex<BTreeMap<Duration, (f64, u64)>>);
+
+impl IntervalLengths {
+    pub(super) fn observe(&self, interval: Duration, length: Duration) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sum, count) = all.entry(interval).or_default();
+        *sum += length.as_secs_f64();
+        *count += 1;
+    }
+
+    fn write(&self, page: &mut Exposition) {
+        let name = "prometheus_target_interval_length_seconds";
+        page.family(name, Kind::Summary, "Actual intervals between scrapes.");
+        for (interval, (sum, count)) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            let interval = PromDuration::from_ms(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)).to_string();
+            let labels = [("interval", interval.as_str())];
+            page.sample(&format!("{name}_sum"), &labels, *sum);
+            page.sample(&format!("{name}_count"), &labels, *count as f64);
+        }
+    }
+}
