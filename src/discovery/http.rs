@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::Updates;
 use crate::{
     config::prometheus::discovery::HttpSd,
-    http_client::{BodyError, Client, RequestError, Session, read_body},
+    http_client::{BodyError, Client, RequestError, Session},
     targets::{TargetGroup, file::group_of},
     version,
 };
@@ -85,7 +85,7 @@ async fn groups(session: &mut Session, config: &HttpSd) -> Result<Vec<TargetGrou
         return Err(HttpSdError::ContentType(content_type.to_owned()));
     }
     let mut body = Vec::new();
-    read_body(response, ANSWER_BYTES_MAX, &mut body).await?;
+    session.read_body(response, ANSWER_BYTES_MAX, &mut body).await?;
     let groups: Vec<Group> = serde_json::from_slice(&body)?;
     let url = config.url.as_str().to_owned();
     let group = |Group { targets, mut labels }: Group| {

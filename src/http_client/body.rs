@@ -6,7 +6,7 @@ use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use http_body_util::BodyExt as _;
 use hyper::{Response, body::Incoming, header::CONTENT_ENCODING};
 
-use super::with_causes;
+use super::{connect::Driver, with_causes};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -20,17 +20,18 @@ pub(crate) enum BodyError {
     Read(String),
 }
 
-/// Reads a body into `out`, whose old contents go. On an error nothing is in it.
-pub(crate) async fn read_body(
+/// Reads a body, moving its connection along.
+pub(super) async fn read(
     response: Response<Incoming>,
     bytes_max: usize,
     out: &mut Vec<u8>,
+    driver: &mut Driver,
 ) -> Result<(), BodyError> {
     out.clear();
     let limited = Limited { out: std::mem::take(out), bytes_max, is_exceeded: false };
     let encoding = response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
     let mut sink = Sink::new(encoding.as_deref().unwrap_or_default(), limited)?;
-    let read = read_into(response.into_body(), bytes_max, &mut sink).await;
+    let read = read_into(response.into_body(), bytes_max, &mut sink, driver).await;
     if sink.limited().is_exceeded {
         return Err(BodyError::TooLarge(bytes_max));
     }
@@ -39,9 +40,14 @@ pub(crate) async fn read_body(
     Ok(())
 }
 
-async fn read_into(mut body: Incoming, bytes_max: usize, sink: &mut Sink) -> Result<(), BodyError> {
+async fn read_into(
+    mut body: Incoming,
+    bytes_max: usize,
+    sink: &mut Sink,
+    driver: &mut Driver,
+) -> Result<(), BodyError> {
     let mut bytes = 0usize;
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = driver.drive(body.frame()).await {
         let frame = frame.map_err(|error| BodyError::Read(with_causes(&error)))?;
         let Ok(data) = frame.into_data() else { continue };
         bytes += data.len();

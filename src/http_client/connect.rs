@@ -1,6 +1,16 @@
 //! Connections: to the server itself or through a proxy, with TLS where the URL says so.
+//!
+//! A connection of HTTP/1.1 has no task of its own: whoever waits for something of it moves it along. With tens of thousands of them, of
+//! which each is asked now and then, that spares the wake-ups between two tasks, and an idle one costs nothing.
 
-use std::{io, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::{Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{Empty, Full};
@@ -55,21 +65,51 @@ enum Sender {
     Http2(http2::SendRequest<Body>),
 }
 
+/// What moves a connection along, if nobody else does. Never locked: the mutex makes it something that threads may share.
+#[derive(Default)]
+pub(super) struct Driver(Option<Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Driver {
+    /// Waits for something of the connection, moving it along.
+    pub(super) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(done);
+            }
+            let Some(driver) = &mut self.0 else { return Poll::Pending };
+            let driver = driver.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if driver.as_mut().poll(context).is_ready() {
+                self.0 = None;
+            }
+            work.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
 /// An open connection.
 pub(super) struct Connection {
     origin: Origin,
     sender: Sender,
+    pub(super) driver: Driver,
     /// The server behind which is another one, which is told the whole URL.
     proxy: Option<Proxy>,
 }
 
 impl Connection {
-    pub(super) fn is_open_to(&self, origin: &Origin) -> bool {
-        let is_open = match &self.sender {
-            Sender::Http1(sender) => sender.is_ready(),
-            Sender::Http2(sender) => sender.is_ready(),
+    /// Whether it leads to an origin and takes a request. One that the other side has closed meanwhile does not.
+    pub(super) async fn is_open_to(&mut self, origin: &Origin) -> bool {
+        if self.origin != *origin {
+            return false;
+        }
+        let ready = async {
+            match &mut self.sender {
+                Sender::Http1(sender) => sender.ready().await,
+                Sender::Http2(sender) => sender.ready().await,
+            }
         };
-        is_open && self.origin == *origin
+        self.driver.drive(ready).await.is_ok()
     }
 
     pub(super) fn is_http2(&self) -> bool {
@@ -77,10 +117,13 @@ impl Connection {
     }
 
     pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
-        match &mut self.sender {
-            Sender::Http1(sender) => sender.send_request(request).await,
-            Sender::Http2(sender) => sender.send_request(request).await,
-        }
+        let sending = async {
+            match &mut self.sender {
+                Sender::Http1(sender) => sender.send_request(request).await,
+                Sender::Http2(sender) => sender.send_request(request).await,
+            }
+        };
+        self.driver.drive(sending).await
     }
 
     /// What stands in the request's first line.
@@ -114,15 +157,15 @@ pub(super) async fn connect(client: &Client, origin: Origin) -> Result<Connectio
             Some(proxy) => dial(&proxy.host, proxy.port).await?,
             None => dial(&origin.host, origin.port).await?,
         };
-        let sender = Sender::Http1(begin_http1(stream, &origin).await?);
-        return Ok(Connection { origin, sender, proxy });
+        let (sender, driver) = begin_http1(stream, &origin).await?;
+        return Ok(Connection { origin, sender, driver, proxy });
     }
     let tls = client.tls.config()?;
     let name = client.tls.server_name().unwrap_or(&origin.host).to_owned();
     let name = ServerName::try_from(name.clone()).map_err(|_| ConnectError::ServerName(name))?;
     let connector = TlsConnector::from(tls);
     let failed = |source| ConnectError::Handshake { host: origin.host.clone(), port: origin.port, source };
-    let sender = match proxy {
+    let (sender, driver) = match proxy {
         None => {
             let stream = dial(&origin.host, origin.port).await?;
             let stream = connector.connect(name, stream).await.map_err(failed)?;
@@ -134,7 +177,7 @@ pub(super) async fn connect(client: &Client, origin: Origin) -> Result<Connectio
             begin(stream, &origin).await?
         }
     };
-    Ok(Connection { origin, sender, proxy: None })
+    Ok(Connection { origin, sender, driver, proxy: None })
 }
 
 async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
@@ -156,27 +199,27 @@ async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
 }
 
 /// HTTP by the version that the handshake came to.
-async fn begin<S>(stream: TlsStream<S>, origin: &Origin) -> Result<Sender, ConnectError>
+async fn begin<S>(stream: TlsStream<S>, origin: &Origin) -> Result<(Sender, Driver), ConnectError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return Ok(Sender::Http1(begin_http1(stream, origin).await?));
+        return begin_http1(stream, origin).await;
     }
     let begun = http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await;
     let (sender, connection) = begun.map_err(|error| not_http(origin, &error))?;
     tokio::spawn(async move { until_closed(connection.await) });
-    Ok(Sender::Http2(sender))
+    Ok((Sender::Http2(sender), Driver::default()))
 }
 
-async fn begin_http1<S>(stream: S, origin: &Origin) -> Result<http1::SendRequest<Body>, ConnectError>
+async fn begin_http1<S>(stream: S, origin: &Origin) -> Result<(Sender, Driver), ConnectError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let begun = http1::Builder::new().max_buf_size(READ_BYTES_MAX).handshake(TokioIo::new(stream)).await;
     let (sender, connection) = begun.map_err(|error| not_http(origin, &error))?;
-    tokio::spawn(async move { until_closed(connection.await) });
-    Ok(sender)
+    let driver = Box::pin(async move { until_closed(connection.await) });
+    Ok((Sender::Http1(sender), Driver(Some(Mutex::new(driver)))))
 }
 
 fn not_http(Origin { host, port, .. }: &Origin, error: &hyper::Error) -> ConnectError {

@@ -16,7 +16,7 @@ use hyper::{
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::{Ask, Client, RequestError, Session, read_body};
+use super::{Ask, Client, RequestError, Session};
 use crate::config::prometheus::http_client::{self, HeaderValues, HttpClient, SecretSource};
 
 #[derive(Debug, thiserror::Error)]
@@ -178,10 +178,11 @@ impl TokenSource {
         let user = STANDARD.encode(format!("{}:{}", encoded(&config.client_id), encoded(&secret)));
         headers.insert(AUTHORIZATION, header(&format!("Basic {user}"), "oauth2")?);
         let ask = Ask { method: Method::POST, url: &url, headers: &headers, body: Bytes::from(form(config)) };
-        let response = Session::new(self.client.clone()).ask(ask).await?;
+        let mut session = Session::new(self.client.clone());
+        let response = session.ask(ask).await?;
         let status = response.status();
         let mut body = Vec::new();
-        read_body(response, TOKEN_BYTES_MAX, &mut body).await.map_err(|error| failed(error.to_string()))?;
+        session.read_body(response, TOKEN_BYTES_MAX, &mut body).await.map_err(|error| failed(error.to_string()))?;
         if status != StatusCode::OK {
             return Err(failed(format!("it answered with {status}")).into());
         }

@@ -22,8 +22,8 @@ use hyper::{
 
 use crate::config::prometheus::http_client::HttpClient;
 
-pub(crate) use body::{BodyError, read_body};
-use connect::{ConnectError, Connection};
+pub(crate) use body::BodyError;
+use connect::{ConnectError, Connection, Driver};
 use credentials::{Credentials, CredentialsError};
 use tls::TlsError;
 
@@ -116,6 +116,23 @@ impl Session {
         Err(RequestError::Redirects)
     }
 
+    /// Reads the body of the last answer into `out`, whose old contents go. On an error nothing is in it.
+    pub(crate) async fn read_body(
+        &mut self,
+        response: Response<Incoming>,
+        bytes_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BodyError> {
+        // Without its connection there is nothing behind it any more.
+        let mut driver = self.connection.as_mut().map(|connection| &mut connection.driver);
+        let read = body::read(response, bytes_max, out, driver.as_deref_mut().unwrap_or(&mut Driver::default())).await;
+        if read.is_err() {
+            // What is left of it would come before the next answer.
+            self.connection = None;
+        }
+        read
+    }
+
     /// A connection that the other side has closed meanwhile is made anew, once.
     async fn ask_once(
         &mut self,
@@ -125,7 +142,12 @@ impl Session {
         with_credentials: bool,
     ) -> Result<Response<Incoming>, RequestError> {
         loop {
-            let kept = self.connection.take().filter(|connection| connection.is_open_to(origin));
+            let mut kept = self.connection.take();
+            if let Some(connection) = &mut kept
+                && !connection.is_open_to(origin).await
+            {
+                kept = None;
+            }
             let is_kept = kept.is_some();
             let mut connection = match kept {
                 Some(connection) => connection,

@@ -49,6 +49,10 @@ struct Context {
 }
 
 impl ScrapeBatch {
+    pub(crate) fn sample_count(&self) -> usize {
+        self.times.len()
+    }
+
     /// A sample of a series whose labels stand in the page from here to there.
     #[inline]
     pub(crate) fn push_line(&mut self, id: SeriesId, sample: (i64, u64), (start, end): (usize, usize), bounds: Bounds) {

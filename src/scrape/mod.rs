@@ -4,6 +4,7 @@
 //! samples it is one walk with the last page's lines beside it ([`page`]); a scrape is one batch, with the series that tell of it,
 //! and it is durable before the next one begins.
 
+mod appends;
 mod batch;
 mod batches;
 mod failure_log;
@@ -23,13 +24,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use hyper::Uri;
 use model::{IdentityKey, Labels};
-use shard::{Handle, metadata::MetadataStore};
+use shard::metadata::MetadataStore;
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -38,6 +39,7 @@ use crate::{
     http_client::Client,
     query::storage::Storage,
 };
+use appends::Appends;
 use batches::Batches;
 use failure_log::FailureLog;
 use metrics::ScrapeMetrics;
@@ -48,7 +50,7 @@ pub(crate) use pool::PoolView;
 
 /// What all loops have in common.
 struct Scraping {
-    storage: Handle,
+    appends: Arc<Appends>,
     key: IdentityKey,
     metadata: Arc<MetadataStore>,
     families: metadata::Families,
@@ -56,6 +58,14 @@ struct Scraping {
     metrics: Arc<ScrapeMetrics>,
     /// Sets this server's places in the interval apart from those of others with the same targets.
     seed: AtomicU64,
+    /// Of all jobs.
+    targets: AtomicUsize,
+}
+
+impl Scraping {
+    fn parts(&self) -> u64 {
+        schedule::parts(self.targets.load(Ordering::Relaxed))
+    }
 }
 
 /// A job as its loops see it.
@@ -79,6 +89,7 @@ impl Job {
 pub(crate) struct Scraper {
     scraping: Arc<Scraping>,
     jobs: Mutex<BTreeMap<String, Running>>,
+    sending: JoinHandle<()>,
 }
 
 /// A job at work.
@@ -93,17 +104,19 @@ struct Running {
 
 impl Scraper {
     pub(crate) fn new(storage: &Storage) -> Self {
-        let (storage, metadata) = (storage.handle().clone(), storage.metadata_store());
+        let appends = Appends::new(storage.handle().clone());
+        let sending = appends.start();
         let scraping = Scraping {
-            key: *storage.identity_key(),
-            storage,
-            metadata,
+            key: *storage.handle().identity_key(),
+            appends,
+            metadata: storage.metadata_store(),
             families: metadata::Families::default(),
             batches: Batches::default(),
             metrics: Arc::default(),
             seed: AtomicU64::new(0),
+            targets: AtomicUsize::new(0),
         };
-        Self { scraping: Arc::new(scraping), jobs: Mutex::default() }
+        Self { scraping: Arc::new(scraping), jobs: Mutex::default(), sending }
     }
 
     /// Does from now on what a configuration says, whose file is in a folder. What it says as before goes on undisturbed.
@@ -121,12 +134,14 @@ impl Scraper {
         before.into_values().for_each(Running::end);
     }
 
-    /// Stops at once, without a word about series that are still there: the next start goes on with them.
+    /// Stops at once, without a word about series that are still there: the next start goes on with them. What was scraped is stored.
     pub(crate) fn stop(&self) {
         for running in std::mem::take(&mut *self.jobs()).into_values() {
             running.feeding.abort();
             lock(&running.pool).stop();
         }
+        self.sending.abort();
+        self.scraping.appends.send();
     }
 
     /// The pools in order of their names.
@@ -140,12 +155,6 @@ impl Scraper {
 
     fn jobs(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         lock(&self.jobs)
-    }
-}
-
-impl Drop for Scraper {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use model::Labels;
@@ -74,12 +74,16 @@ impl Pool {
     pub(super) fn sync(&mut self, groups: &[TargetGroup]) {
         let wanted = self.wanted(groups);
         let gone: Vec<TargetKey> = self.running.keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
+        let gone_count = gone.len();
         for key in gone {
             let running = self.running.remove(&key).expect("it is among the keys");
             // Its loop ends after a word about its series, which nobody waits for.
             running.order.send_replace(Order::Leave);
         }
         self.check_target_limit(wanted.len());
+        let targets = &self.scraping.targets;
+        targets.fetch_add(wanted.len(), Ordering::Relaxed);
+        targets.fetch_sub(self.running.len() + gone_count, Ordering::Relaxed);
         for (key, target) in wanted {
             match self.running.entry(key) {
                 Entry::Occupied(running) => {

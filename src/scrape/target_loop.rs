@@ -25,7 +25,7 @@ use super::{
 use crate::{
     calendar,
     config::prometheus::scrape::ScrapeConfig,
-    http_client::{BodyError, RequestError, Session, read_body},
+    http_client::{BodyError, RequestError, Session},
     version,
 };
 
@@ -113,9 +113,9 @@ impl TargetLoop {
     /// Scrapes until the target is gone.
     pub(super) async fn run(mut self) {
         let hash = self.target.hash() ^ self.scraping.seed.load(Ordering::Relaxed);
-        let mut schedule = Schedule::new(self.target.interval, hash, now_nanos());
+        let mut schedule = Schedule::new(self.target.interval, hash, self.scraping.parts(), now_nanos());
         while self.waits_for(&schedule).await {
-            let time = schedule.begin(now_nanos());
+            let time = schedule.begin(now_nanos(), self.scraping.parts());
             self.use_job();
             self.scrape(time, &schedule).await;
         }
@@ -252,7 +252,7 @@ impl TargetLoop {
     async fn store(&self, batch: ScrapeBatch, schedule: &Schedule) -> Result<(), ScrapeError> {
         let batch = Arc::new(batch);
         let stored = loop {
-            match self.scraping.storage.append(batch.clone()).await {
+            match self.scraping.appends.append(batch.clone()).await {
                 Ok(outcome) => {
                     self.count(&outcome);
                     break Ok(());
@@ -310,7 +310,7 @@ impl TargetLoop {
         batch.discard_out_of_order();
         self.mark_all(&mut batch, time);
         self.report.push_markers(&mut batch, time);
-        schedule.begin(now_nanos());
+        schedule.begin(now_nanos(), self.scraping.parts());
         if let Err(error) = self.store(batch, schedule).await {
             tracing::debug!(target = %self.target.url, %error, "no markers for a target that is gone");
         }
@@ -342,7 +342,7 @@ async fn exchange(
     let limit = job.limits.body_size.map(|size| usize::try_from(size.bytes()).unwrap_or(usize::MAX));
     // A page of just the limit's size is too large.
     let bytes_max = limit.map_or(PAGE_BYTES_MAX, |limit| limit.saturating_sub(1).min(u32::MAX as usize));
-    read_body(response, bytes_max, page).await.map_err(|error| match error {
+    session.read_body(response, bytes_max, page).await.map_err(|error| match error {
         BodyError::TooLarge(_) if limit.is_some() => ScrapeError::BodySizeLimit,
         error @ BodyError::TooLarge(_) => ScrapeError::PageTooLarge(error),
         error => ScrapeError::Body(error),

@@ -192,7 +192,7 @@ impl KnownLines for Walk<'_> {
 /// The bounds are part of it: the same text is another series under another type.
 #[inline]
 fn hash_within(key: &IdentityKey, rest: &[u8], length: usize, bounds: Bounds) -> u64 {
-    key.symbol_within(rest, 0, length).low() ^ (bounds as u64)
+    key.text_hash(rest, length) ^ (bounds as u64)
 }
 
 impl Walk<'_> {
