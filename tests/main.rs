@@ -21,6 +21,8 @@ mod query_help;
 mod resharding;
 mod restart;
 mod running_queries;
+mod scrape_pages;
+mod scraping;
 mod service_manager;
 mod start;
 mod start_timestamps;

@@ -35,8 +35,9 @@ use super::{
 /// Longer than any network needs; whoever asks mostly waits less.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Bytes that are read at a time. The default goes up to 400 KiB for each connection that ever had a large answer.
-const READ_BYTES_MAX: usize = 64 << 10;
+/// Bytes that are read at a time, and that a connection holds while it waits to be used again. The default goes up to 400 KiB for each
+/// that ever had a large answer, which is gigabytes for fifty thousand targets.
+const READ_BYTES_MAX: usize = 16 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {

@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 pub(crate) mod body;
 pub(crate) mod days;
+pub(crate) mod exposer;
 pub(crate) mod http;
 pub(crate) mod native;
 pub(crate) mod peer;

@@ -139,6 +139,8 @@ impl KnownLines for () {
     fn accept(&mut self) {}
 }
 
+const ZERO_IN_NAME: &str = "a name must not hold a zero byte";
+
 /// Reads a page from its beginning.
 pub struct Reader<'p> {
     pub(super) page: &'p [u8],
@@ -353,7 +355,8 @@ impl<'p> Reader<'p> {
 
     fn label_name(&mut self) -> Result<Cow<'p, str>, &'static str> {
         if self.peek() == Some(b'"') {
-            return self.quoted(true);
+            let name = self.quoted(true)?;
+            return if name.contains('\0') { Err(ZERO_IN_NAME) } else { Ok(name) };
         }
         self.plain_name(false).map(Cow::Borrowed).ok_or("a label's name is expected")
     }
@@ -384,7 +387,8 @@ impl<'p> Reader<'p> {
         let start = self.at;
         let end = label_text::closing_quote(self.page, start, true).ok_or("a quoted text does not end")?;
         self.at = end + 1;
-        Ok(&self.page[start..end])
+        let name = &self.page[start..end];
+        if name.contains(&0) { Err(ZERO_IN_NAME) } else { Ok(name) }
     }
 
     /// Bytes up to the line's end, which the reader is behind afterwards; `None` without one.
