@@ -62,9 +62,14 @@ impl ScrapeBatch {
 
     pub(crate) fn push_labels(&mut self, key: &IdentityKey, labels: Labels, sample: (i64, u64)) -> SeriesId {
         let id = key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())));
+        self.push_known(id, labels, sample);
+        id
+    }
+
+    /// The same where the identity of the labels is known.
+    pub(crate) fn push_known(&mut self, id: SeriesId, labels: Labels, sample: (i64, u64)) {
         self.push(id, sample, Source::Ready(self.labels.len() as u32));
         self.labels.push(labels);
-        id
     }
 
     /// A marker that the series has ended.

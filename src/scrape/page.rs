@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::IdentityKey;
 use wire::exposition::{
-    Dialect, Found, Item, LineCache, Metadata, ParseError, Reader, Sample, Walk,
+    Dialect, Found, Item, LineCache, Metadata, ParseError, PlainSample, Reader, Sample, Walk,
     lines::{Known, NewLine},
 };
 
@@ -86,10 +86,14 @@ impl Reading<'_> {
     ) -> Result<(), PageError> {
         let mut walk = lines.walk(self.settings.key);
         let mut reader = Reader::new(dialect, page);
-        while let Some(item) = reader.next(&mut walk)? {
-            match item {
-                Item::Sample(sample) => self.take(&reader, &mut walk, &sample)?,
-                Item::Metadata(item) => metadata(item),
+        loop {
+            while let Some(sample) = reader.next_plain(&mut walk) {
+                self.take_plain(&reader, &mut walk, sample);
+            }
+            match reader.next(&mut walk)? {
+                Some(Item::Sample(sample)) => self.take(&reader, &mut walk, &sample)?,
+                Some(Item::Metadata(item)) => metadata(item),
+                None => break,
             }
         }
         let limit = self.settings.labels.job.limits.sample;
@@ -102,7 +106,16 @@ impl Reading<'_> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
+    fn take_plain(&mut self, reader: &Reader<'_>, walk: &mut Walk<'_>, PlainSample { start, end, value }: PlainSample) {
+        self.counts.scraped += 1;
+        if let Known::Series(id) = walk.accepted() {
+            self.counts.kept += 1;
+            self.batch.push_line(id, (self.settings.now, value), (start, end), reader.bounds());
+            walk.track(true);
+        }
+    }
+
     fn take(&mut self, reader: &Reader<'_>, walk: &mut Walk<'_>, sample: &Sample<'_>) -> Result<(), LabelError> {
         self.counts.scraped += 1;
         let job = &self.settings.labels.job;

@@ -33,10 +33,10 @@ const SERIES: [(&str, Value); 8] = [
 ];
 const ALWAYS: usize = 5;
 
-/// The identities of a target's own series.
+/// A target's own series, in the order of [`SERIES`].
 pub(crate) struct ReportSeries {
     target: Labels,
-    known: Vec<SeriesId>,
+    known: Vec<(SeriesId, Labels)>,
 }
 
 impl ReportSeries {
@@ -53,18 +53,23 @@ impl ReportSeries {
         with_extra: bool,
     ) {
         let count = if with_extra { SERIES.len() } else { ALWAYS };
-        for (name, value) in &SERIES[..count] {
-            let mut labels = LabelsBuilder::from_labels(&self.target);
-            labels.set(METRIC_NAME, name);
-            let id = batch.push_labels(key, labels.build(), (time, value(report).to_bits()));
-            if !self.known.contains(&id) {
-                self.known.push(id);
+        for (place, (name, value)) in SERIES[..count].iter().enumerate() {
+            let sample = (time, value(report).to_bits());
+            match self.known.get(place) {
+                Some((id, labels)) => batch.push_known(*id, labels.clone(), sample),
+                None => {
+                    let mut labels = LabelsBuilder::from_labels(&self.target);
+                    labels.set(METRIC_NAME, name);
+                    let labels = labels.build();
+                    let id = batch.push_labels(key, labels.clone(), sample);
+                    self.known.push((id, labels));
+                }
             }
         }
     }
 
     /// The target is gone.
     pub(crate) fn push_markers(&self, batch: &mut ScrapeBatch, time: i64) {
-        self.known.iter().for_each(|id| batch.push_marker(*id, time));
+        self.known.iter().for_each(|(id, _)| batch.push_marker(*id, time));
     }
 }

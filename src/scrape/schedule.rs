@@ -22,9 +22,9 @@ pub(crate) fn stable_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 
 
 /// Into how many parts an interval is divided, at least. Scrapes begin where a part begins: those of one part share wake-ups and warm caches,
 /// which is a third of their cost.
-const PARTS_MIN: u64 = 64;
+const PARTS_MIN: u64 = 32;
 /// Targets that should share a part.
-const TARGETS_PER_PART: u64 = 8;
+const TARGETS_PER_PART: u64 = 16;
 
 /// The parts of an interval for so many targets.
 pub(crate) fn parts(targets: usize) -> u64 {
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(Schedule::new(interval, hash, 10_000, 3_001 * MS).due_ms(), 13_000);
         // With fewer parts it is where its part begins.
         assert_eq!(Schedule::new(interval, hash, 4, 0).due_ms(), 2_500);
-        assert_eq!((parts(3), parts(1000), parts(50_000)), (64, 128, 8192));
+        assert_eq!((parts(3), parts(1000), parts(50_000)), (32, 64, 4096));
     }
 
     #[test]

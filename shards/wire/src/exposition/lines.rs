@@ -29,6 +29,8 @@ pub struct LineCache {
     series: Vec<SeriesId>,
     /// Length of the text, and flags.
     lengths: Vec<u16>,
+    /// Lines whose samples are stored.
+    stored: usize,
 }
 
 /// What is known of a line that is not where it was.
@@ -67,7 +69,7 @@ impl LineCache {
 
     /// Lines whose samples are stored.
     pub fn series_count(&self) -> usize {
-        self.series.iter().filter(|series| **series != DROPPED).count()
+        self.stored
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -115,6 +117,7 @@ impl LineCache {
         self.hashes.push(hash);
         self.series.push(series);
         self.lengths.push(length);
+        self.stored += usize::from(series != DROPPED);
     }
 
     fn first(&self, count: usize) -> Self {
@@ -122,6 +125,7 @@ impl LineCache {
             hashes: self.hashes[..count].to_vec(),
             series: self.series[..count].to_vec(),
             lengths: self.lengths[..count].to_vec(),
+            stored: stored(&self.series[..count]),
         }
     }
 
@@ -129,6 +133,7 @@ impl LineCache {
         self.hashes.truncate(count);
         self.series.truncate(count);
         self.lengths.truncate(count);
+        self.stored = stored(&self.series);
     }
 
     fn shrink(&mut self) {
@@ -136,6 +141,10 @@ impl LineCache {
         self.series.shrink_to_fit();
         self.lengths.shrink_to_fit();
     }
+}
+
+fn stored(series: &[SeriesId]) -> usize {
+    series.iter().filter(|series| **series != DROPPED).count()
 }
 
 fn is_tracked(series: SeriesId, length: u16) -> bool {
@@ -466,6 +475,8 @@ mod tests {
             for numbers in &pages {
                 prop_assert_eq!(walked(&mut cache, &page_of(numbers)), modelled(&mut known, numbers));
                 prop_assert_eq!(cache.len(), known.len());
+                let stored = known.keys().filter(|number| series_of(**number).is_some()).count();
+                prop_assert_eq!(cache.series_count(), stored);
             }
         }
     }

@@ -14,4 +14,4 @@ pub mod reader;
 mod text;
 
 pub use lines::{Found, LineCache, Walk};
-pub use reader::{Bounds, Dialect, Exemplar, Item, Metadata, MetricKind, ParseError, Reader, Sample};
+pub use reader::{Bounds, Dialect, Exemplar, Item, Metadata, MetricKind, ParseError, PlainSample, Reader, Sample};

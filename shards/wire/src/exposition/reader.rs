@@ -113,6 +113,16 @@ pub enum Metadata<'p> {
     Unit { name: &'p [u8], text: &'p [u8] },
 }
 
+/// A known line that ends with a number, as nearly all do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainSample {
+    /// Where the text of its series begins in the page, and where it ends.
+    pub start: usize,
+    pub end: usize,
+    /// Bits of the value.
+    pub value: u64,
+}
+
 /// What is wrong with a page, and in which line, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
@@ -202,6 +212,26 @@ impl<'p> Reader<'p> {
             }
         }
         Ok(None)
+    }
+
+    /// The next line, if it is one of those that are easily read; else [`Self::next`] says what it is.
+    #[inline(always)]
+    pub fn next_plain(&mut self, known: &mut impl KnownLines) -> Option<PlainSample> {
+        let start = self.at;
+        if matches!(self.page.get(start)?, b'#' | b'\n') {
+            return None;
+        }
+        let end = start + known.length(&self.page[start..], self.bounds)?;
+        // Behind a name that goes on, or has labels, there is no number.
+        let rest = self.page.get(end..)?.strip_prefix(b" ")?;
+        let (value, length) = number::easy(rest)?;
+        if rest.get(length) != Some(&b'\n') {
+            return None;
+        }
+        known.accept();
+        self.line_start = start;
+        self.at = end + length + 2;
+        Some(PlainSample { start, end, value })
     }
 
     /// Where in the page the line begins that the last item is in.
