@@ -177,7 +177,7 @@ fn series_end_when_nobody_tells_of_them_any_more() {
     assert_eq!(there("a"), "two");
     listed(&["one", "two"]);
     until("a", "one two");
-    drop(server.stop());
+    assert!(server.stop().success());
 }
 
 /// Goal: a reload changes what it has to change and nothing else.

@@ -124,8 +124,9 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<(), BodyError> {
         // Without its connection there is nothing behind it any more.
-        let mut driver = self.connection.as_mut().map(|connection| &mut connection.driver);
-        let read = body::read(response, bytes_max, out, driver.as_deref_mut().unwrap_or(&mut Driver::default())).await;
+        let mut nobody = Driver::default();
+        let driver = self.connection.as_mut().map_or(&mut nobody, |connection| &mut connection.driver);
+        let read = body::read(response, bytes_max, out, driver).await;
         if read.is_err() {
             // What is left of it would come before the next answer.
             self.connection = None;
