@@ -7,6 +7,7 @@ mod config;
 mod deletion;
 mod differential;
 mod exemplars;
+mod federation;
 mod grouping;
 mod guide;
 mod harness;

@@ -4,6 +4,7 @@
 
 mod cors;
 mod error;
+mod federate;
 pub(crate) mod lifecycle;
 mod metrics_page;
 mod origin;
@@ -150,6 +151,7 @@ pub(crate) fn router(shared: &Shared) -> Router {
         .nest("/api/v1", v1::routes())
         .route("/api/v1/write", post(write::receive))
         .route("/metrics", get(metrics_page::show))
+        .route("/federate", get(federate::federate))
         .route("/", get(ui::status_page))
         .route("/status", get(ui::status_page))
         .route("/cardinality", get(ui::cardinality::page))

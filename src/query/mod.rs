@@ -9,19 +9,22 @@ mod grouper;
 mod label_columns;
 pub(crate) mod log;
 mod merged;
+mod newest;
 mod processors;
 pub(crate) mod running;
 pub(crate) mod source;
 pub(crate) mod storage;
 
 use std::{
+    collections::BTreeMap,
     panic::{self, AssertUnwindSafe},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use model::{Labels, Matcher};
 use promql::{
-    budget::{BudgetError, QueryMonitor},
+    budget::{BudgetError, Limits, QueryBudget, QueryMonitor},
     engine::{self, Control, Engine, Options, TimeRange},
     error::QueryError,
     help::Help,
@@ -133,6 +136,34 @@ impl QueryService {
     pub(crate) fn engine(&self, config: &FileConfig) -> Engine {
         let step = i64::try_from(config.global.evaluation_interval.ms()).unwrap_or(i64::MAX);
         Engine::new(Options { default_subquery_step_ms: step, ..self.options.clone() })
+    }
+
+    /// The newest floats of series within the look-back before `now`, by their labels. It waits for a place as queries do.
+    pub(crate) async fn newest(
+        &self,
+        storage: Storage,
+        match_sets: Vec<Vec<Matcher>>,
+        now: i64,
+    ) -> Result<BTreeMap<Labels, (i64, f64)>, QueryFailure> {
+        let counted = self.metrics.clone().count_query();
+        let deadline = Instant::now() + self.timeout;
+        let place = tokio::time::timeout_at(deadline.into(), self.places.clone().acquire_owned()).await;
+        let Ok(place) = place else { return Err(QueryFailure::QueuedTooLong) };
+        let limits = Limits {
+            max_samples: self.options.max_samples,
+            memory_bytes_max: self.options.memory_bytes_max,
+            deadline: Some(deadline),
+        };
+        let range = (now.saturating_sub(self.options.lookback_ms), now);
+        let (runtime, processors) = (tokio::runtime::Handle::current(), self.processors.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            give_way();
+            let _busy = processors.occupy();
+            let found = newest::newest(&storage.source(runtime), &match_sets, range, &QueryBudget::new(limits));
+            drop((place, counted));
+            found
+        });
+        Ok(read.await.map_err(|_| QueryFailure::Panicked)??)
     }
 
     /// Waits for a place, then evaluates on a blocking thread and hands the result to `finish` there. The place is held until

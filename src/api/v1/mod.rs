@@ -9,7 +9,7 @@ mod metadata;
 mod queries;
 mod query;
 mod relabel_steps;
-mod selectors;
+pub(super) mod selectors;
 mod series;
 mod status;
 mod target_metadata;

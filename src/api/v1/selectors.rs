@@ -9,7 +9,7 @@ use promql::{
 use crate::api::{error::ApiError, params::Params};
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SelectorError {
+pub(in crate::api) enum SelectorError {
     #[error(transparent)]
     Parse(#[from] ParseError),
     #[error("match[] must contain at least one non-empty matcher")]
@@ -17,7 +17,7 @@ pub(super) enum SelectorError {
 }
 
 /// Every `match[]`, each with at least one matcher that an absent label does not satisfy: the rest would be the whole store.
-pub(super) fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, SelectorError> {
+pub(in crate::api) fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, SelectorError> {
     let mut sets = Vec::new();
     for text in params.all("match[]") {
         sets.push(parser::parse_metric_selector(text)?);
