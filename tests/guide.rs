@@ -83,3 +83,8 @@ fn heavy_queries() {
 fn the_configuration_file() {
     follow("configuration.md");
 }
+
+#[test]
+fn scraping() {
+    follow("scraping.md");
+}
