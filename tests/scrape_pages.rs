@@ -1,6 +1,6 @@
 //! Pages of targets, read beside a real Prometheus: what it takes is taken, with the same labels and values, and what it refuses is refused.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::Value;
 
@@ -157,7 +157,15 @@ fn pages() -> Vec<(&'static str, Vec<u8>)> {
     let text = TEXT_PAGES.iter().map(|page| (TEXT, page.as_bytes().to_vec()));
     let open = OPEN_METRICS_PAGES.iter().map(|page| (OPEN_METRICS, format!("{page}# EOF\n").into_bytes()));
     let others = [(OPEN_METRICS, &b"a 1\n"[..]), (OPEN_METRICS, b"a 1\n# EOF"), (OPEN_METRICS, b"a 1\n# EOF\n\n")];
-    let mut all: Vec<_> = text.chain(open).chain(others.map(|(kind, page)| (kind, page.to_vec()))).collect();
+    let upstream =
+        ["alltypes.237mfs.prom.txt", "alltypes.237mfs.nometa.prom.txt", "1histogram.om.txt", "alltypes.5mfs.om.txt"];
+    let upstream = upstream.map(|name| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/exposition");
+        let kind = if name.ends_with(".om.txt") { OPEN_METRICS } else { TEXT };
+        (kind, fs::read(folder.join(name)).expect("conformance data"))
+    });
+    let mut all: Vec<_> =
+        text.chain(open).chain(upstream).chain(others.map(|(kind, page)| (kind, page.to_vec()))).collect();
     let mut state = 7;
     for number in 0..MUTATED {
         if number % 2 == 0 {

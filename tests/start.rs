@@ -88,9 +88,9 @@ fn prometheus_other_flags_make_one_warning() {
 fn signals_stop_and_reload() {
     let folder = folder();
     let config = folder.path().join("prometheus.yml");
-    fs::write(&config, "global: {evaluation_interval: 30s}\nscrape_configs: []\n").expect("a file");
+    fs::write(&config, "global: {evaluation_interval: 30s}\nrule_files: []\n").expect("a file");
     let server = Server::start(folder.path(), &["--config.file=prometheus.yml", "--web.enable-lifecycle"]);
-    assert!(server.log().contains("sections=scrape_configs"), "{}", server.log());
+    assert!(server.log().contains("sections=rule_files"), "{}", server.log());
     fs::write(&config, "global: {evaluation_interval: 45s}\n").expect("a file");
     server.signal(rustix::process::Signal::HUP);
     crate::harness::eventually("the new configuration", || {

@@ -17,7 +17,6 @@ pub(crate) enum ErrorKind {
     Canceled,
     Timeout,
     Internal,
-    NotFound,
     Unavailable,
 }
 
@@ -29,7 +28,6 @@ impl ErrorKind {
             Self::Canceled => "canceled",
             Self::Timeout => "timeout",
             Self::Internal => "internal",
-            Self::NotFound => "not_found",
             Self::Unavailable => "unavailable",
         }
     }
@@ -40,7 +38,6 @@ impl ErrorKind {
             Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             // Known to Prometheus' clients though not registered: the client went away.
             Self::Canceled => StatusCode::from_u16(499).expect("three digits"),
-            Self::NotFound => StatusCode::NOT_FOUND,
             Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal | Self::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
         }

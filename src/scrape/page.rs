@@ -243,7 +243,7 @@ mod tests {
         let second = first.map(|sample| sample.replace("1000", "2000"));
         assert_eq!(target.scrape(page), (second.to_vec(), counts(4, 3, 0), Ok(())));
         let third = ["__name__=m a=b instance=i job=x 5 @3000".to_owned(), "stale @3000".to_owned()];
-        assert_eq!(target.scrape("m{a=\"b\"} 5\n"), (third.to_vec(), counts(1, 1, 0), Ok(())));
+        assert_eq!(target.scrape("# TYPE h histogram\nm{a=\"b\"} 5\n"), (third.to_vec(), counts(1, 1, 0), Ok(())));
     }
 
     #[test]

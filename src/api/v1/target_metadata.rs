@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::{
         Shared,
-        error::{ApiError, ErrorKind, success},
+        error::{ApiError, success},
         params::Params,
     },
     json::Json,
@@ -35,9 +35,6 @@ pub(super) async fn target_metadata(State(shared): State<Shared>, params: Params
         if found.len() >= limit {
             break;
         }
-    }
-    if found.is_empty() {
-        return Err(ApiError::new(ErrorKind::NotFound, "specified metadata not found"));
     }
     let write = |json: &mut Json| {
         json.array();

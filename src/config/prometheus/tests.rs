@@ -19,7 +19,10 @@ fn what_exists_is_applied_and_the_rest_is_named() {
     assert_eq!(retention.time.map(PromDuration::ms), Some(86_400_000));
     assert_eq!(retention.size.map(Size::bytes), Some(512 << 20));
     assert_eq!(retention.percentage, Some(0.5));
-    assert_eq!(config.without_effect, ["rule_files", "scrape_configs"]);
+    assert_eq!(config.without_effect, ["rule_files"]);
+    let dns = parsed("scrape_configs: [{job_name: x, scrape_native_histograms: true, dns_sd_configs: [{names: [a]}]}]");
+    let dns = dns.expect("a good file");
+    assert_eq!(dns.without_effect, ["dns_sd_configs", "scrape_native_histograms"]);
     assert_eq!(parsed(config.to_yaml()), Ok(config.clone()), "what is shown says the same:\n{}", config.to_yaml());
     assert_eq!(parsed("storage: {exemplars: {max_exemplars: -1}}").map(|config| config.storage.exemplars_max), Ok(0));
 }
