@@ -80,6 +80,7 @@ fn targets_that_mean_harm_harm_themselves_alone() {
         ("good", page(TEXT, good), ""),
         ("chunked", chunked(TEXT, good), ""),
         ("gzip", encoded("gzip", &gzipped(good)), ""),
+        ("zstd", encoded("zstd", &zstd::encode_all(&good[..], 3).expect("memory")), ""),
         ("redirected", redirect("/good"), ""),
         ("empty", page(TEXT, b""), ""),
         ("hangs", Vec::new(), "deadline exceeded"),
@@ -131,9 +132,17 @@ fn targets_that_mean_harm_harm_themselves_alone() {
     }
     let scraped = values(server.address, "scrape_samples_scraped", "case");
     assert_eq!((scraped["many"].as_str(), scraped["wrong"].as_str(), scraped["good"].as_str()), ("20", "1", "1"));
-    assert_eq!(values(server.address, "good", "case").len(), 4, "what is good is there");
+    assert_eq!(values(server.address, "good", "case").len(), 5, "what is good is there");
     let metrics = http::get(server.address, "/metrics").text();
-    assert!(metrics.contains("\nprometheus_target_scrapes_exceeded_sample_limit_total "), "{metrics}");
+    for counted in ["sample_limit", "body_size_limit"] {
+        let name = format!("prometheus_target_scrapes_exceeded_{counted}_total ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name)).expect("a line");
+        assert!(line.parse::<f64>().expect("a number") >= 1.0, "{counted} {line}");
+    }
+    assert!(
+        metrics.contains(&format!("\nprometheus_target_scrape_pool_targets{{scrape_job=\"all\"}} {count}\n")),
+        "{metrics}"
+    );
 }
 
 /// Goal: a series ends when it is not on the page any more, when its page can't be had, and when its target is gone, and begins again.
@@ -244,7 +253,7 @@ fn targets_are_asked_as_the_configuration_says() {
         "authorization: bearer given\r\n",
         "authorization: basic awq6cw==\r\n",
         "x-own: one\r\nx-own: two\r\n",
-        "accept-encoding: gzip\r\n",
+        "accept-encoding: zstd,gzip;q=0.9\r\n",
         "accept-encoding: identity\r\n",
         "accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,",
         "user-agent: millrace/",

@@ -22,7 +22,7 @@ pub(crate) async fn show(State(shared): State<Shared>) -> Response {
         blocks::write(&mut page, storage.blocks());
     }
     if let Some(scraper) = shared.scraper.get() {
-        scraper.metrics().write(&mut page);
+        scraper.write_metrics(&mut page);
     }
     // A shard that does not answer leaves its lines out: the rest of the page is needed most just then.
     if let Some(storage) = shared.storage.get()

@@ -20,6 +20,9 @@ pub(crate) enum BodyError {
     Read(String),
 }
 
+/// Memory that a frame may ask for, as a power of two: what the format says every decoder should grant (RFC 8878, 3.1.1.1.2).
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
 /// Reads a body, moving its connection along.
 pub(super) async fn read(
     response: Response<Incoming>,
@@ -96,9 +99,11 @@ impl Sink {
             b"" | b"identity" => Ok(Self::Plain(limited)),
             b"gzip" | b"x-gzip" => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(limited)))),
             b"deflate" => Ok(Self::Zlib(Box::new(ZlibDecoder::new(limited)))),
-            b"zstd" => zstd::stream::write::Decoder::new(limited)
-                .map(|decoder| Self::Zstd(Box::new(decoder)))
-                .map_err(BodyError::Unpack),
+            b"zstd" => {
+                let mut decoder = zstd::stream::write::Decoder::new(limited).map_err(BodyError::Unpack)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(BodyError::Unpack)?;
+                Ok(Self::Zstd(Box::new(decoder)))
+            }
             other => Err(BodyError::Encoding(String::from_utf8_lossy(other).into_owned())),
         }
     }

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::page::{PageCounts, PageError};
+use super::{
+    PoolView,
+    page::{PageCounts, PageError},
+};
 use crate::{
     config::units::PromDuration,
     telemetry::{
@@ -18,6 +21,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct ScrapeMetrics {
     pub(super) interval_lengths: IntervalLengths,
+    pub(super) above_body_size_limit: Counter,
     pub(super) above_target_limit: Counter,
     pub(super) out_of_order: Counter,
     pub(super) duplicate: Counter,
@@ -41,9 +45,15 @@ impl ScrapeMetrics {
         }
     }
 
-    pub(crate) fn write(&self, page: &mut Exposition) {
+    pub(super) fn write(&self, page: &mut Exposition, pools: &[PoolView]) {
         self.interval_lengths.write(page);
-        let counters: [(&str, &str, &Counter); 9] = [
+        write_pools(page, pools);
+        let counters: [(&str, &str, &Counter); 10] = [
+            (
+                "prometheus_target_scrapes_exceeded_body_size_limit_total",
+                "Total number of scrapes that hit the body size limit.",
+                &self.above_body_size_limit,
+            ),
             (
                 "prometheus_target_scrapes_exceeded_sample_limit_total",
                 "Total number of scrapes that hit the sample limit and were rejected.",
@@ -89,6 +99,39 @@ impl ScrapeMetrics {
         for (name, help, counter) in counters {
             page.single(name, Kind::Counter, help, counter.get());
         }
+    }
+}
+
+fn write_pools(page: &mut Exposition, pools: &[PoolView]) {
+    let name = "prometheus_target_scrape_pools_total";
+    page.single(name, Kind::Counter, "Scrape pools there are.", pools.len() as f64);
+    let mut by_job = |name: &str, kind: Kind, help: &str, value: fn(&PoolView) -> f64| {
+        page.family(name, kind, help);
+        for pool in pools {
+            page.sample(name, &[("scrape_job", &pool.job.job_name)], value(pool));
+        }
+    };
+    let name = "prometheus_target_scrape_pool_targets";
+    by_job(name, Kind::Gauge, "Current number of targets in this scrape pool.", |pool| pool.targets.len() as f64);
+    let name = "prometheus_target_scrape_pool_target_limit";
+    let help = "Maximum number of targets allowed in this scrape pool.";
+    by_job(name, Kind::Gauge, help, |pool| pool.job.limits.target as f64);
+    let name = "prometheus_target_sync_failed_total";
+    by_job(name, Kind::Counter, "Total number of target sync failures.", |pool| pool.unusable_total as f64);
+    let name = "prometheus_target_metadata_cache_entries";
+    let help = "Total number of metric metadata entries in the cache";
+    by_job(name, Kind::Gauge, help, |pool| {
+        pool.targets.iter().map(|target| target.state().families.len()).sum::<usize>() as f64
+    });
+    let name = "millrace_scrape_line_cache_bytes";
+    by_job(name, Kind::Gauge, "Memory that the lines of last pages take.", |pool| {
+        pool.targets.iter().map(|target| target.state().heap_bytes).sum::<usize>() as f64
+    });
+    let name = "prometheus_sd_discovered_targets";
+    page.family(name, Kind::Gauge, "Current number of discovered targets.");
+    for pool in pools {
+        let labels = [("config", pool.job.job_name.as_str()), ("name", "scrape")];
+        page.sample(name, &labels, (pool.targets.len() + pool.dropped_count) as f64);
     }
 }
 

@@ -38,6 +38,7 @@ use crate::{
     discovery::{self, Found},
     http_client::Client,
     query::storage::Storage,
+    telemetry::exposition::Exposition,
 };
 use appends::Appends;
 use batches::Batches;
@@ -149,8 +150,8 @@ impl Scraper {
         self.jobs().values().map(|running| lock(&running.pool).view()).collect()
     }
 
-    pub(crate) fn metrics(&self) -> &ScrapeMetrics {
-        &self.scraping.metrics
+    pub(crate) fn write_metrics(&self, page: &mut Exposition) {
+        self.scraping.metrics.write(page, &self.pools());
     }
 
     fn jobs(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {

@@ -28,6 +28,8 @@ pub(super) struct Pool {
     /// Labels of targets that relabelling dropped, as many as are to be kept.
     dropped: Vec<Labels>,
     dropped_count: usize,
+    /// How often something was found that can't be scraped.
+    unusable_total: u64,
     /// What relabelling made of what was found, so that it is not asked again for the same.
     outcomes: HashMap<Labels, Outcome>,
     groups: Vec<TargetGroup>,
@@ -47,6 +49,7 @@ pub(crate) struct PoolView {
     /// Labels, before relabelling, of what it dropped, or of some of them.
     pub(crate) dropped: Vec<Labels>,
     pub(crate) dropped_count: usize,
+    pub(crate) unusable_total: u64,
 }
 
 impl Pool {
@@ -57,6 +60,7 @@ impl Pool {
             running: HashMap::new(),
             dropped: Vec::new(),
             dropped_count: 0,
+            unusable_total: 0,
             outcomes: HashMap::new(),
             groups: Vec::new(),
         }
@@ -135,6 +139,7 @@ impl Pool {
                 match made {
                     Ok(target) => drop(wanted.entry(target.key()).or_insert(target)),
                     Err(reason) if !before.contains_key(&discovered) => {
+                        self.unusable_total += 1;
                         tracing::error!(job = config.job_name, %discovered, reason, "a target can't be scraped");
                     }
                     Err(_) => {}
@@ -170,6 +175,7 @@ impl Pool {
             targets,
             dropped: self.dropped.clone(),
             dropped_count: self.dropped_count,
+            unusable_total: self.unusable_total,
         }
     }
 }

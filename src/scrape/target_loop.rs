@@ -168,7 +168,10 @@ impl TargetLoop {
         let fetched = self.fetch(&mut page).await;
         report.body_bytes = match &fetched {
             Ok(_) => page.len() as i64,
-            Err(ScrapeError::BodySizeLimit | ScrapeError::PageTooLarge(_)) => -1,
+            Err(ScrapeError::BodySizeLimit | ScrapeError::PageTooLarge(_)) => {
+                self.scraping.metrics.above_body_size_limit.add(1);
+                -1
+            }
             Err(_) => 0,
         };
         let (counts, taken) = match fetched {
@@ -351,7 +354,8 @@ async fn exchange(
 }
 
 fn headers(job: &ScrapeConfig, timeout: Duration) -> HeaderMap {
-    let encoding = if job.enable_compression { "gzip" } else { "identity" };
+    // Unpacking zstd takes a third of the time of gzip. Who knows only gzip finds it.
+    let encoding = if job.enable_compression { "zstd,gzip;q=0.9" } else { "identity" };
     let timeout = timeout.as_secs_f64().to_string();
     let all = [
         (ACCEPT, format::accept(job)),
