@@ -130,7 +130,9 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn found(all: &[(&[(&str, &str)], i64, f64)]) -> BTreeMap<Labels, (i64, f64)> {
+    type Sample<'a> = (&'a [(&'a str, &'a str)], i64, f64);
+
+    fn found(all: &[Sample<'_>]) -> BTreeMap<Labels, (i64, f64)> {
         all.iter().map(|(pairs, time, value)| (Labels::from_pairs(pairs.iter().copied()), (*time, *value))).collect()
     }
 

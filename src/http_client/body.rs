@@ -6,7 +6,7 @@ use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use http_body_util::BodyExt as _;
 use hyper::{Response, body::Incoming, header::CONTENT_ENCODING};
 
-use super::{connect::Driver, with_causes};
+use super::{connect::Connection, with_causes};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -18,6 +18,8 @@ pub(crate) enum BodyError {
     Unpack(io::Error),
     #[error("read the body: {0}")]
     Read(String),
+    #[error("read the body: its connection is gone")]
+    Gone,
 }
 
 /// Memory that a frame may ask for, as a power of two: what the format says every decoder should grant (RFC 8878, 3.1.1.1.2).
@@ -28,13 +30,13 @@ pub(super) async fn read(
     response: Response<Incoming>,
     bytes_max: usize,
     out: &mut Vec<u8>,
-    driver: &mut Driver,
+    connection: &mut Connection,
 ) -> Result<(), BodyError> {
     out.clear();
     let limited = Limited { out: std::mem::take(out), bytes_max, is_exceeded: false };
     let encoding = response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
     let mut sink = Sink::new(encoding.as_deref().unwrap_or_default(), limited)?;
-    let read = read_into(response.into_body(), bytes_max, &mut sink, driver).await;
+    let read = read_into(response.into_body(), bytes_max, &mut sink, connection).await;
     if sink.limited().is_exceeded {
         return Err(BodyError::TooLarge(bytes_max));
     }
@@ -47,10 +49,10 @@ async fn read_into(
     mut body: Incoming,
     bytes_max: usize,
     sink: &mut Sink,
-    driver: &mut Driver,
+    connection: &mut Connection,
 ) -> Result<(), BodyError> {
     let mut bytes = 0usize;
-    while let Some(frame) = driver.drive(body.frame()).await {
+    while let Some(frame) = connection.drive(body.frame()).await {
         let frame = frame.map_err(|error| BodyError::Read(with_causes(&error)))?;
         let Ok(data) = frame.into_data() else { continue };
         bytes += data.len();

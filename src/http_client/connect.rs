@@ -1,13 +1,12 @@
 //! Connections: to the server itself or through a proxy, with TLS where the URL says so.
 //!
-//! A connection of HTTP/1.1 has no task of its own: whoever waits for something of it moves it along. With tens of thousands of them, of
-//! which each is asked now and then, that spares the wake-ups between two tasks, and an idle one costs nothing.
+//! A connection of HTTP/1.1 has no task of its own: whoever waits for something of it moves it along, which spares the wake-ups between two
+//! tasks. And between two requests it is a stream without buffers: there are tens of thousands, of which each is asked now and then.
 
 use std::{
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
-    sync::{Mutex, PoisonError},
     task::Poll,
     time::Duration,
 };
@@ -18,12 +17,15 @@ use hyper::{
     Request, Response, StatusCode, Uri,
     body::Incoming,
     client::conn::{http1, http2},
-    header::HOST,
+    header::{HOST, HeaderMap},
     http::uri::PathAndQuery,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
@@ -35,9 +37,8 @@ use super::{
 /// Longer than any network needs; whoever asks mostly waits less.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Bytes that are read at a time, and that a connection holds while it waits to be used again. The default goes up to 400 KiB for each
-/// that ever had a large answer, which is gigabytes for fifty thousand targets.
-const READ_BYTES_MAX: usize = 16 << 10;
+/// Bytes that are read at a time.
+const READ_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
@@ -61,70 +62,108 @@ pub(crate) enum ConnectError {
 
 type Body = Full<Bytes>;
 
-enum Sender {
-    Http1(http1::SendRequest<Body>),
-    Http2(http2::SendRequest<Body>),
-}
-
-/// What moves a connection along, if nobody else does. Never locked: the mutex makes it something that threads may share.
-#[derive(Default)]
-pub(super) struct Driver(Option<Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>>);
-
-impl Driver {
-    /// Waits for something of the connection, moving it along.
-    pub(super) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        poll_fn(|context| {
-            if let Poll::Ready(done) = work.as_mut().poll(context) {
-                return Poll::Ready(done);
-            }
-            let Some(driver) = &mut self.0 else { return Poll::Pending };
-            let driver = driver.get_mut().unwrap_or_else(PoisonError::into_inner);
-            if driver.as_mut().poll(context).is_ready() {
-                self.0 = None;
-            }
-            work.as_mut().poll(context)
-        })
-        .await
-    }
-}
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+type Stream = Box<dyn Io>;
 
 /// An open connection.
 pub(super) struct Connection {
     origin: Origin,
-    sender: Sender,
-    pub(super) driver: Driver,
+    link: Link,
     /// The server behind which is another one, which is told the whole URL.
     proxy: Option<Proxy>,
 }
 
-impl Connection {
-    /// Whether it leads to an origin and takes a request. One that the other side has closed meanwhile does not.
-    pub(super) async fn is_open_to(&mut self, origin: &Origin) -> bool {
-        if self.origin != *origin {
-            return false;
+enum Link {
+    /// HTTP begins anew on it with each request, so that an idle connection holds no buffers.
+    Idle(Stream),
+    Http1(Box<Exchange>),
+    Http2(http2::SendRequest<Body>),
+    /// It can't be used any more.
+    Ended,
+}
+
+/// A request under way.
+pub(super) struct Exchange {
+    sender: http1::SendRequest<Body>,
+    /// What moves it along; `None` once there is nothing more to come.
+    connection: Option<http1::Connection<TokioIo<Stream>, Body>>,
+}
+
+/// Waits for something of a connection, moving it along.
+async fn drive<T>(
+    connection: &mut Option<http1::Connection<TokioIo<Stream>, Body>>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(done);
         }
-        let ready = async {
-            match &mut self.sender {
-                Sender::Http1(sender) => sender.ready().await,
-                Sender::Http2(sender) => sender.ready().await,
-            }
-        };
-        self.driver.drive(ready).await.is_ok()
+        if let Some(driver) = connection
+            && let Poll::Ready(ended) = Pin::new(driver).poll(context)
+        {
+            until_closed(ended);
+            *connection = None;
+        }
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
+impl Exchange {
+    /// The connection for the next request, if the other side keeps it open.
+    async fn finish(mut self) -> Option<Stream> {
+        drive(&mut self.connection, self.sender.ready()).await.ok()?;
+        let parts = self.connection?.into_parts();
+        parts.read_buf.is_empty().then(|| parts.io.into_inner())
+    }
+}
+
+impl Connection {
+    /// Whether it leads to an origin and takes a request: one whose last answer was not read to its end does not.
+    pub(super) fn leads_to(&self, origin: &Origin) -> bool {
+        self.origin == *origin && matches!(self.link, Link::Idle(_) | Link::Http2(_))
     }
 
     pub(super) fn is_http2(&self) -> bool {
-        matches!(self.sender, Sender::Http2(_))
+        matches!(self.link, Link::Http2(_))
     }
 
     pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
-        let sending = async {
-            match &mut self.sender {
-                Sender::Http1(sender) => sender.send_request(request).await,
-                Sender::Http2(sender) => sender.send_request(request).await,
+        let link = std::mem::replace(&mut self.link, Link::Ended);
+        let stream = match link {
+            Link::Http2(mut sender) => {
+                sender.ready().await?;
+                let response = sender.send_request(request).await;
+                self.link = Link::Http2(sender);
+                return response;
             }
+            Link::Idle(stream) => stream,
+            Link::Http1(_) | Link::Ended => unreachable!("whoever sends has asked where it leads"),
         };
-        self.driver.drive(sending).await
+        let begun = http1::Builder::new().max_buf_size(READ_BYTES_MAX).handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = begun?;
+        let mut connection = Some(connection);
+        let response = drive(&mut connection, sender.send_request(request)).await;
+        self.link = Link::Http1(Box::new(Exchange { sender, connection }));
+        response
+    }
+
+    /// Waits for something of the last answer, moving the connection along.
+    pub(super) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        match &mut self.link {
+            Link::Http1(exchange) => drive(&mut exchange.connection, work).await,
+            Link::Idle(_) | Link::Http2(_) | Link::Ended => work.await,
+        }
+    }
+
+    /// The last answer was read to its end.
+    pub(super) async fn rest(&mut self) {
+        self.link = match std::mem::replace(&mut self.link, Link::Ended) {
+            Link::Http1(exchange) => exchange.finish().await.map_or(Link::Ended, Link::Idle),
+            other => other,
+        };
     }
 
     /// What stands in the request's first line.
@@ -137,11 +176,8 @@ impl Connection {
     }
 
     /// What a proxy wants to know of each request.
-    pub(super) fn add_headers(&self, request: &mut Request<Body>) -> Result<(), ConnectError> {
-        if let Some(proxy) = &self.proxy {
-            request.headers_mut().extend(proxy.headers()?);
-        }
-        Ok(())
+    pub(super) fn proxy_headers(&self) -> Result<HeaderMap, ConnectError> {
+        Ok(self.proxy.as_ref().map(Proxy::headers).transpose()?.unwrap_or_default())
     }
 }
 
@@ -158,15 +194,14 @@ pub(super) async fn connect(client: &Client, origin: Origin) -> Result<Connectio
             Some(proxy) => dial(&proxy.host, proxy.port).await?,
             None => dial(&origin.host, origin.port).await?,
         };
-        let (sender, driver) = begin_http1(stream, &origin).await?;
-        return Ok(Connection { origin, sender, driver, proxy });
+        return Ok(Connection { origin, link: Link::Idle(Box::new(stream)), proxy });
     }
     let tls = client.tls.config()?;
     let name = client.tls.server_name().unwrap_or(&origin.host).to_owned();
     let name = ServerName::try_from(name.clone()).map_err(|_| ConnectError::ServerName(name))?;
     let connector = TlsConnector::from(tls);
     let failed = |source| ConnectError::Handshake { host: origin.host.clone(), port: origin.port, source };
-    let (sender, driver) = match proxy {
+    let link = match proxy {
         None => {
             let stream = dial(&origin.host, origin.port).await?;
             let stream = connector.connect(name, stream).await.map_err(failed)?;
@@ -178,7 +213,7 @@ pub(super) async fn connect(client: &Client, origin: Origin) -> Result<Connectio
             begin(stream, &origin).await?
         }
     };
-    Ok(Connection { origin, sender, driver, proxy: None })
+    Ok(Connection { origin, link, proxy: None })
 }
 
 async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
@@ -200,27 +235,17 @@ async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
 }
 
 /// HTTP by the version that the handshake came to.
-async fn begin<S>(stream: TlsStream<S>, origin: &Origin) -> Result<(Sender, Driver), ConnectError>
+async fn begin<S>(stream: TlsStream<S>, origin: &Origin) -> Result<Link, ConnectError>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return begin_http1(stream, origin).await;
+        return Ok(Link::Idle(Box::new(stream)));
     }
     let begun = http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await;
     let (sender, connection) = begun.map_err(|error| not_http(origin, &error))?;
     tokio::spawn(async move { until_closed(connection.await) });
-    Ok((Sender::Http2(sender), Driver::default()))
-}
-
-async fn begin_http1<S>(stream: S, origin: &Origin) -> Result<(Sender, Driver), ConnectError>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let begun = http1::Builder::new().max_buf_size(READ_BYTES_MAX).handshake(TokioIo::new(stream)).await;
-    let (sender, connection) = begun.map_err(|error| not_http(origin, &error))?;
-    let driver = Box::pin(async move { until_closed(connection.await) });
-    Ok((Sender::Http1(sender), Driver(Some(Mutex::new(driver)))))
+    Ok(Link::Http2(sender))
 }
 
 fn not_http(Origin { host, port, .. }: &Origin, error: &hyper::Error) -> ConnectError {

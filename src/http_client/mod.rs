@@ -16,14 +16,14 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
     body::Incoming,
-    header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION},
+    header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION},
     http::uri::{Authority, Scheme},
 };
 
 use crate::config::prometheus::http_client::HttpClient;
 
 pub(crate) use body::BodyError;
-use connect::{ConnectError, Connection, Driver};
+use connect::{ConnectError, Connection};
 use credentials::{Credentials, CredentialsError};
 use tls::TlsError;
 
@@ -123,13 +123,12 @@ impl Session {
         bytes_max: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), BodyError> {
-        // Without its connection there is nothing behind it any more.
-        let mut nobody = Driver::default();
-        let driver = self.connection.as_mut().map_or(&mut nobody, |connection| &mut connection.driver);
-        let read = body::read(response, bytes_max, out, driver).await;
-        if read.is_err() {
+        let Some(connection) = &mut self.connection else { return Err(BodyError::Gone) };
+        let read = body::read(response, bytes_max, out, connection).await;
+        match read {
+            Ok(()) => connection.rest().await,
             // What is left of it would come before the next answer.
-            self.connection = None;
+            Err(_) => self.connection = None,
         }
         read
     }
@@ -143,18 +142,17 @@ impl Session {
         with_credentials: bool,
     ) -> Result<Response<Incoming>, RequestError> {
         loop {
-            let mut kept = self.connection.take();
-            if let Some(connection) = &mut kept
-                && !connection.is_open_to(origin).await
-            {
-                kept = None;
-            }
+            let kept = self.connection.take().filter(|connection| connection.leads_to(origin));
             let is_kept = kept.is_some();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => connect::connect(&self.client, origin.clone()).await?,
+                // Rare, and large.
+                None => Box::pin(connect::connect(&self.client, origin.clone())).await?,
             };
-            let request = self.request(ask, url, &connection, with_credentials).await?;
+            let mut request = self.client.request(ask, url, &connection)?;
+            if with_credentials && let Some(value) = self.client.credentials.header().await? {
+                request.headers_mut().insert(AUTHORIZATION, value);
+            }
             match connection.send(request).await {
                 Ok(response) => {
                     self.connection = Some(connection);
@@ -167,28 +165,21 @@ impl Session {
             }
         }
     }
+}
 
-    async fn request(
-        &self,
-        ask: &Ask<'_>,
-        url: &Uri,
-        connection: &Connection,
-        with_credentials: bool,
-    ) -> Result<Request<Full<Bytes>>, RequestError> {
+impl Client {
+    fn request(&self, ask: &Ask<'_>, url: &Uri, connection: &Connection) -> Result<Request<Full<Bytes>>, RequestError> {
         let mut request = Request::new(Full::new(ask.body.clone()));
         *request.method_mut() = ask.method.clone();
         *request.uri_mut() = connection.target_of(url);
         request.headers_mut().extend(ask.headers.clone());
-        for (name, secrets) in &self.client.headers {
+        for (name, secrets) in &self.headers {
             for secret in secrets {
                 request.headers_mut().append(name.clone(), secret.header()?);
             }
         }
-        if with_credentials && let Some(value) = self.client.credentials.header().await? {
-            request.headers_mut().insert(hyper::header::AUTHORIZATION, value);
-        }
-        connection.add_headers(&mut request)?;
-        if !connection.is_http2() && !request.headers().contains_key(HOST) {
+        request.headers_mut().extend(connection.proxy_headers()?);
+        if !connection.is_http2() {
             let host = url.authority().map(without_user).unwrap_or_default();
             let host =
                 HeaderValue::from_str(&host).map_err(|_| RequestError::Url(url.to_string(), "its host is odd"))?;

@@ -188,7 +188,7 @@ impl TargetLoop {
         (report.scraped, report.kept, report.new_series) = (counts.scraped, counts.kept, counts.new_series);
         let with_extra = self.job.config.extra_scrape_metrics;
         self.report.push(&self.scraping.key, &mut batch, time, &report, with_extra);
-        let stored = self.store(batch, schedule).await;
+        let stored = store(&self.scraping, &self.target, batch, schedule).await;
         self.tell(start_ms, duration, taken.and(stored));
     }
 
@@ -251,44 +251,6 @@ impl TargetLoop {
         }
     }
 
-    /// Makes a batch durable. A refusal is one for now: what is acknowledged twice is stored once, so it is tried until the next scrape.
-    async fn store(&self, batch: ScrapeBatch, schedule: &Schedule) -> Result<(), ScrapeError> {
-        let batch = Arc::new(batch);
-        let stored = loop {
-            match self.scraping.appends.append(batch.clone()).await {
-                Ok(outcome) => {
-                    self.count(&outcome);
-                    break Ok(());
-                }
-                Err(refusal) if refusal == Refusal::Stopping || schedule.wait(now_nanos()) < 2 * RETRY_AFTER => {
-                    self.scraping.metrics.not_stored.add(1);
-                    tracing::warn!(target = %self.target.url, %refusal, "a scrape could not be stored");
-                    break Err(ScrapeError::NotStored(refusal));
-                }
-                Err(_) => tokio::time::sleep(RETRY_AFTER).await,
-            }
-        };
-        if let Some(batch) = Arc::into_inner(batch) {
-            self.scraping.batches.give_back(batch);
-        }
-        stored
-    }
-
-    fn count(&self, outcome: &AppendOutcome) {
-        if outcome.rejected_total() == 0 {
-            return;
-        }
-        let metrics = &self.scraping.metrics;
-        metrics.out_of_order.add(outcome.rejected(Rejection::OutOfOrder) + outcome.rejected(Rejection::TooOld));
-        metrics.duplicate.add(outcome.rejected(Rejection::Duplicate));
-        metrics
-            .out_of_bounds
-            .add(outcome.rejected(Rejection::OutOfBounds) + outcome.rejected(Rejection::TooFarInFuture));
-        let count = outcome.rejected_total();
-        let reason = outcome.first_offender.map_or("", |offender| offender.reason.message());
-        tracing::debug!(target = %self.target.url, count, reason, "samples of a scrape were refused");
-    }
-
     fn tell(&self, start_ms: i64, duration: Duration, result: Result<(), ScrapeError>) {
         let mut state = self.target.state();
         state.last_scrape = Some(start_ms);
@@ -314,10 +276,51 @@ impl TargetLoop {
         self.mark_all(&mut batch, time);
         self.report.push_markers(&mut batch, time);
         schedule.begin(now_nanos(), self.scraping.parts());
-        if let Err(error) = self.store(batch, schedule).await {
+        if let Err(error) = store(&self.scraping, &self.target, batch, schedule).await {
             tracing::debug!(target = %self.target.url, %error, "no markers for a target that is gone");
         }
     }
+}
+
+/// Makes a batch durable. A refusal is one for now: what is acknowledged twice is stored once, so it is tried until the next scrape.
+async fn store(
+    scraping: &Scraping,
+    target: &Target,
+    batch: ScrapeBatch,
+    schedule: &Schedule,
+) -> Result<(), ScrapeError> {
+    let batch = Arc::new(batch);
+    let stored = loop {
+        match scraping.appends.append(batch.clone()).await {
+            Ok(outcome) => {
+                count(scraping, target, &outcome);
+                break Ok(());
+            }
+            Err(refusal) if refusal == Refusal::Stopping || schedule.wait(now_nanos()) < 2 * RETRY_AFTER => {
+                scraping.metrics.not_stored.add(1);
+                tracing::warn!(target = %target.url, %refusal, "a scrape could not be stored");
+                break Err(ScrapeError::NotStored(refusal));
+            }
+            Err(_) => tokio::time::sleep(RETRY_AFTER).await,
+        }
+    };
+    if let Some(batch) = Arc::into_inner(batch) {
+        scraping.batches.give_back(batch);
+    }
+    stored
+}
+
+fn count(scraping: &Scraping, target: &Target, outcome: &AppendOutcome) {
+    if outcome.rejected_total() == 0 {
+        return;
+    }
+    let metrics = &scraping.metrics;
+    metrics.out_of_order.add(outcome.rejected(Rejection::OutOfOrder) + outcome.rejected(Rejection::TooOld));
+    metrics.duplicate.add(outcome.rejected(Rejection::Duplicate));
+    metrics.out_of_bounds.add(outcome.rejected(Rejection::OutOfBounds) + outcome.rejected(Rejection::TooFarInFuture));
+    let count = outcome.rejected_total();
+    let reason = outcome.first_offender.map_or("", |offender| offender.reason.message());
+    tracing::debug!(target = %target.url, count, reason, "samples of a scrape were refused");
 }
 
 /// What relabelling and names come to depends on these alone.
