@@ -6,6 +6,8 @@ use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use http_body_util::BodyExt as _;
 use hyper::{Response, body::Incoming, header::CONTENT_ENCODING};
 
+use tokio::sync::Semaphore;
+
 use super::{connect::Connection, with_causes};
 
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,10 @@ pub(crate) enum BodyError {
     #[error("read the body: its connection is gone")]
     Gone,
 }
+
+/// From here on a body is large, and few are read at a time: many targets that send without end must not take the memory together.
+const LARGE_BYTES: usize = 8 << 20;
+static LARGE_BODIES: Semaphore = Semaphore::const_new(4);
 
 /// Memory that a frame may ask for, as a power of two: what the format says every decoder should grant (RFC 8878, 3.1.1.1.2).
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
@@ -51,7 +57,7 @@ async fn read_into(
     sink: &mut Sink,
     connection: &mut Connection,
 ) -> Result<(), BodyError> {
-    let mut bytes = 0usize;
+    let (mut bytes, mut place) = (0usize, None);
     while let Some(frame) = connection.drive(body.frame()).await {
         let frame = frame.map_err(|error| BodyError::Read(with_causes(&error)))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -61,6 +67,9 @@ async fn read_into(
             return Err(BodyError::TooLarge(bytes_max));
         }
         sink.write(&data).map_err(BodyError::Unpack)?;
+        if place.is_none() && sink.limited().out.len() > LARGE_BYTES {
+            place = Some(LARGE_BODIES.acquire().await.map_err(|_| BodyError::Gone)?);
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     pin::{Pin, pin},
     task::Poll,
     time::Duration,
@@ -25,6 +26,7 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::Semaphore,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -216,9 +218,26 @@ pub(super) async fn connect(client: &Client, origin: Origin) -> Result<Connectio
     Ok(Connection { origin, link, proxy: None })
 }
 
+/// Names that are looked up at a time. The system's way holds a thread for as long as a name server takes, and queries need those threads too.
+static LOOKUPS: Semaphore = Semaphore::const_new(8);
+
+async fn addresses_of(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let place = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+    let host = host.to_owned();
+    let looked_up = tokio::task::spawn_blocking(move || {
+        // Held by the thread, for it goes on when nobody waits any more.
+        let _place = place;
+        (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+    });
+    looked_up.await.map_err(io::Error::other)?
+}
+
 async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let resolve = |source| ConnectError::Resolve { host: host.to_owned(), source };
-    let addresses = tokio::net::lookup_host((host, port)).await.map_err(resolve)?;
+    let addresses = addresses_of(host, port).await.map_err(resolve)?;
     let mut refusal = ConnectError::NoAddress { host: host.to_owned() };
     for address in addresses {
         let text = address.to_string();
