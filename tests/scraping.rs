@@ -189,6 +189,37 @@ fn series_end_when_nobody_tells_of_them_any_more() {
     assert!(server.stop().success());
 }
 
+/// Goal: who can't say any more where targets are takes none away.
+#[test]
+fn a_provider_that_is_down_leaves_its_targets_standing() {
+    let (exposer, folder) = (Exposer::start(), folder());
+    exposer.set("/metrics", page(TEXT, b"a 1\n"));
+    let groups = format!(r#"[{{"targets": ["{}"], "labels": {{"rack": "r1"}}}}]"#, exposer.address);
+    exposer.set("/targets", page("application/json; charset=utf-8", groups.as_bytes()));
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: x\n  http_sd_configs: [{{url: 'http://{}/targets', \
+         refresh_interval: 1s}}]\n  relabel_configs: [{{source_labels: [__meta_url], target_label: found_at}}]\n",
+        exposer.address
+    );
+    let server = configured(folder.path(), &config);
+    let found_at = || values(server.address, "a{rack=\"r1\"}", "found_at").keys().cloned().collect::<Vec<_>>();
+    let expected = [format!("http://{}/targets", exposer.address)];
+    eventually("a target", || (found_at() == expected).then_some(()));
+    exposer.set("/targets", b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n".to_vec());
+    let failures = || {
+        let metrics = http::get(server.address, "/metrics").text();
+        let name = "prometheus_sd_refresh_failures_total{config=\"x\",mechanism=\"http\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.parse::<f64>().ok())
+    };
+    eventually("some failures", || failures().filter(|count| *count >= 3.0));
+    assert_eq!(found_at(), expected);
+    assert!(server.log().contains("what was found last stands"), "{}", server.log());
+    exposer.set("/targets", page("application/json", b"[]"));
+    eventually("no target", || found_at().is_empty().then_some(()));
+    let headers = exposer.asked().join("").to_ascii_lowercase();
+    assert!(headers.contains("x-prometheus-refresh-interval-seconds: 1\r\n"), "{headers}");
+}
+
 /// Goal: a reload changes what it has to change and nothing else.
 #[test]
 fn a_reload_goes_on_with_what_is_as_before() {

@@ -35,18 +35,21 @@ pub(super) async fn run(config: FileSd, folder: PathBuf, updates: Updates) {
         let job = updates.job.clone();
         let mut files = std::mem::take(&mut known);
         let looked = tokio::task::spawn_blocking(move || {
-            look(&patterns, &folder, is_due, &mut files, &job);
-            files
+            let failures = look(&patterns, &folder, is_due, &mut files, &job);
+            (files, failures)
         });
         // It does not panic; were it to, the files are read anew.
-        known = looked.await.unwrap_or_default();
+        let (files, failures) = looked.await.unwrap_or_default();
+        known = files;
+        (0..failures).for_each(|_| updates.failed("file"));
         updates.replace(known.values().flat_map(|file| file.groups.clone()).collect());
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Reads the files that look different, or all. One with a mistake says what it said before.
-fn look(patterns: &[String], folder: &Path, all: bool, known: &mut BTreeMap<PathBuf, Known>, job: &str) {
+/// Reads the files that look different, or all. One with a mistake says what it said before; returns how many there are.
+fn look(patterns: &[String], folder: &Path, all: bool, known: &mut BTreeMap<PathBuf, Known>, job: &str) -> u64 {
+    let mut failures = 0;
     let paths: Vec<PathBuf> =
         patterns.iter().flat_map(|pattern| files_of(&folder.join(pattern))).filter(|path| path.is_file()).collect();
     known.retain(|path, _| paths.contains(path));
@@ -59,6 +62,7 @@ fn look(patterns: &[String], folder: &Path, all: bool, known: &mut BTreeMap<Path
         match file::read(&path) {
             Ok(groups) => drop(known.insert(path, Known { look, groups })),
             Err(error) => {
+                failures += 1;
                 if !is_same {
                     tracing::error!(job, %error, "read a file of targets; what it said before stands");
                 }
@@ -66,4 +70,5 @@ fn look(patterns: &[String], folder: &Path, all: bool, known: &mut BTreeMap<Path
             }
         }
     }
+    failures
 }

@@ -1,6 +1,6 @@
 //! `http_sd_configs`: a URL that answers with targets.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use hyper::{
     StatusCode, Uri,
@@ -19,6 +19,8 @@ use crate::{
 
 const URL_LABEL: &str = "__meta_url";
 const INTERVAL_HEADER: HeaderName = HeaderName::from_static("x-prometheus-refresh-interval-seconds");
+/// Nobody needs targets more often.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// A hundred thousand targets with a dozen labels each.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 
@@ -47,23 +49,23 @@ struct Group {
 
 pub(super) async fn run(config: HttpSd, folder: PathBuf, updates: Updates) {
     let mut session = Session::new(Arc::new(Client::new(&config.client.seen_from(&folder))));
-    let interval = config.refresh_interval.get();
+    let interval = config.refresh_interval.get().max(INTERVAL_MIN);
     let mut ticks = tokio::time::interval(interval);
     let mut failed = false;
     loop {
         ticks.tick().await;
         let found = timeout(interval, groups(&mut session, &config)).await.unwrap_or(Err(HttpSdError::Timeout));
+        let is_news = failed != found.is_err();
+        failed = found.is_err();
         match found {
             Ok(groups) => updates.replace(groups),
-            Err(error) if !failed => {
-                let url = config.url.as_str();
-                tracing::error!(job = &*updates.job, url, %error, "get targets; what was found last stands");
-                failed = true;
-                continue;
+            Err(error) => {
+                updates.failed("http");
+                if is_news {
+                    tracing::error!(job = &*updates.job, url = ?config.url, %error, "get targets; what was found last stands");
+                }
             }
-            Err(_) => continue,
         }
-        failed = false;
     }
 }
 

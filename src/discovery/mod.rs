@@ -7,6 +7,7 @@ mod file;
 mod http;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -36,6 +37,8 @@ struct State {
     /// By mechanism; `None`: it has said nothing yet.
     found: Mutex<Vec<Option<Vec<TargetGroup>>>>,
     changed: Notify,
+    /// How often a mechanism could not say anything, by its name.
+    failures: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// Where a mechanism says what it found.
@@ -56,7 +59,11 @@ pub(crate) struct Found {
 
 /// Starts all mechanisms of a job. Paths are seen from a folder.
 pub(crate) fn start(job: &str, mechanisms: &[Discovery], folder: &Path) -> Running {
-    let state = Arc::new(State { found: Mutex::new(vec![None; mechanisms.len()]), changed: Notify::new() });
+    let state = Arc::new(State {
+        found: Mutex::new(vec![None; mechanisms.len()]),
+        changed: Notify::new(),
+        failures: Mutex::default(),
+    });
     let mut tasks = JoinSet::new();
     for (number, mechanism) in mechanisms.iter().enumerate() {
         let updates = Updates { state: state.clone(), mechanism: number, job: job.into() };
@@ -86,6 +93,11 @@ impl Running {
     pub(crate) fn found(&self) -> Found {
         Found { state: self.state.clone(), last: None, started: Instant::now() }
     }
+
+    /// How often a mechanism could not say anything since the start, by its name.
+    pub(crate) fn failures(&self) -> BTreeMap<&'static str, u64> {
+        self.state.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Updates {
@@ -96,6 +108,13 @@ impl Updates {
             found[self.mechanism] = Some(groups);
             self.state.changed.notify_one();
         }
+    }
+}
+
+impl Updates {
+    /// What the mechanism found last stands.
+    fn failed(&self, mechanism: &'static str) {
+        *self.state.failures.lock().unwrap_or_else(PoisonError::into_inner).entry(mechanism).or_default() += 1;
     }
 }
 

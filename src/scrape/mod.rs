@@ -38,7 +38,7 @@ use crate::{
     discovery::{self, Found},
     http_client::Client,
     query::storage::Storage,
-    telemetry::exposition::Exposition,
+    telemetry::exposition::{Exposition, Kind},
 };
 use appends::Appends;
 use batches::Batches;
@@ -152,6 +152,13 @@ impl Scraper {
 
     pub(crate) fn write_metrics(&self, page: &mut Exposition) {
         self.scraping.metrics.write(page, &self.pools());
+        let name = "prometheus_sd_refresh_failures_total";
+        page.family(name, Kind::Counter, "Number of refresh failures for the given SD mechanism.");
+        for (job, running) in &*self.jobs() {
+            for (mechanism, count) in running.discovery.failures() {
+                page.sample(name, &[("config", job), ("mechanism", mechanism)], count as f64);
+            }
+        }
     }
 
     fn jobs(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {

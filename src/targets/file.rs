@@ -7,7 +7,7 @@ use model::Labels;
 use super::{ADDRESS, TargetGroup};
 use crate::config::{
     prometheus::{ConfigFileError, text_of},
-    yaml::{self, Fault, Keys, Read as _, Section},
+    yaml::{self, Fault, Keys, Place, Read as _, Section},
 };
 
 /// Where a group came from.
@@ -31,7 +31,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<TargetGroup>, ConfigFileError> {
 
 /// JSON is YAML.
 fn parse(text: &str, path: &str) -> Result<Vec<TargetGroup>, Fault> {
-    let Some(document) = yaml::load(text)? else { return Ok(Vec::new()) };
+    let Some(document) = yaml::load(text)? else {
+        // Whoever writes it is not done yet.
+        let is_json = path.to_ascii_lowercase().ends_with(".json");
+        let empty = || Fault::new(Place { line: 1, column: 1 }, "the file is empty: a list of targets is expected");
+        return if is_json { Err(empty()) } else { Ok(Vec::new()) };
+    };
     let (groups, _) = Vec::<Group>::read(&document, "")?;
     let group = |Group { targets, mut labels }: Group| {
         labels.insert(FILE_PATH.to_owned(), path.to_owned());
@@ -58,6 +63,12 @@ mod tests {
         assert_eq!(groups, parse(yaml, "f.json").expect("a good file"));
         assert_eq!(groups[0].targets[0].to_string(), r#"{__address__="a:1"}"#);
         assert_eq!(groups[0].labels.to_string(), r#"{__meta_filepath="f.json", x="y"}"#);
+    }
+
+    #[test]
+    fn an_empty_file_of_json_is_a_mistake() {
+        assert!(parse("", "f.json").is_err());
+        assert_eq!(parse("", "f.yml"), Ok(Vec::new()));
     }
 
     #[test]
