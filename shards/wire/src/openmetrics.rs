@@ -2,7 +2,7 @@
 //!
 //! Metadata is only checked, and exemplars are left out.
 
-use model::{Labels, LabelsBuilder};
+use model::{Labels, LabelsBuilder, METRIC_NAME};
 
 pub use crate::exposition::ParseError;
 use crate::exposition::{Dialect, Item, Reader, reader::LabelText};
@@ -48,6 +48,9 @@ fn labels_of(texts: &[LabelText<'_>]) -> Result<Labels, &'static str> {
             return Err("a label's name occurs twice");
         }
         labels.set(name, value);
+    }
+    if labels.get(METRIC_NAME).is_none_or(str::is_empty) {
+        return Err("the metric has no name");
     }
     Ok(labels.build())
 }
@@ -122,6 +125,7 @@ mod tests {
             ("a{\"b\"} 1", "the metric has two names"),
             ("{b=\"c\"} 1", "the metric has no name"),
             ("# a", "a comment must be HELP, TYPE, UNIT or EOF"),
+            ("{\"\"} 1", "the metric has no name"),
             ("# UNIT a", "a blank and a text must follow the metric's name"),
             ("a 1e999 1", "the value is not a number"),
             ("# TYPE a thing", "not a type of metrics"),
