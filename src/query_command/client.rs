@@ -17,7 +17,7 @@ use hyper_util::{
 };
 use model::labels::is_plain_label_name;
 
-use crate::header_text;
+use crate::{header_text, http_client::with_causes};
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// More than a terminal can be meant for.
@@ -118,12 +118,6 @@ async fn send(request: Request<Full<Bytes>>) -> Result<Result<(StatusCode, Bytes
         Ok((head.status, body.to_bytes()))
     };
     Ok(exchange.await)
-}
-
-/// The outermost says only that it failed.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// `user:password`, each with the signs of a URL behind percent signs.

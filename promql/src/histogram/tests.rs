@@ -125,11 +125,13 @@ proptest! {
         prop_assume!(histogram.count > 0.0);
         let (below, above) = (histogram.trimmed(at, true), histogram.trimmed(at, false));
         prop_assert!((below.count + above.count - histogram.count).abs() < 1e-6);
-        // Where the zero bucket reaches into another one that is not empty, both hold the bound: trimming cuts both, a fraction ends in the
-        // first of them. So do the reference's.
-        let holding = histogram.buckets().filter(|bucket| bucket.count > 0.0 && bucket.lower < at && at < bucket.upper);
-        prop_assume!(holding.count() < 2);
         let (share, _) = fraction(f64::NEG_INFINITY, at, &histogram);
+        let holding = histogram.buckets().filter(|bucket| bucket.count > 0.0 && bucket.lower < at && at < bucket.upper);
+        if holding.count() > 1 {
+            // The zero bucket reaches into another one: trimming cuts both, a fraction ends in the first.
+            prop_assert!(share * histogram.count <= below.count + 1e-6);
+            return Ok(());
+        }
         prop_assert!((share * histogram.count - below.count).abs() < 1e-6, "{} and {}", share * histogram.count, below.count);
     }
 
