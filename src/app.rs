@@ -35,7 +35,7 @@ use crate::{
     },
     query::{QueryService, storage::Storage},
     resharding,
-    scrape::Scraper,
+    scrape::{Features, Scraper},
     service_manager::ServiceManager,
     telemetry::{logging, metrics::Metrics},
     version,
@@ -324,7 +324,11 @@ fn route_prefix(flags: &ServeFlags) -> String {
 
 fn start_scraping(shared: &Shared) {
     let Some(storage) = shared.storage.get() else { return };
-    let scraper = shared.scraper.get_or_init(|| Scraper::new(storage));
+    let features = Features {
+        native_histograms: shared.flags.has_feature("native-histograms"),
+        start_times: shared.flags.has_feature("created-timestamp-zero-ingestion"),
+    };
+    let scraper = shared.scraper.get_or_init(|| Scraper::new(storage, features));
     scraper.apply(&shared.config(), shared.config_folder());
 }
 

@@ -4,7 +4,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use model::{ExemplarSample, IdentityKey, LabelSpan, Labels, SeriesEntry, SeriesId, WriteBatch};
+use model::{
+    ExemplarSample, Histogram, HistogramSample, IdentityKey, LabelSpan, Labels, SeriesEntry, SeriesId, WriteBatch,
+};
 use wire::exposition::{Bounds, Dialect, Reader, reader::LabelText};
 
 use super::sample_labels::SampleLabels;
@@ -30,6 +32,9 @@ pub(crate) struct ScrapeBatch {
     series: Vec<SeriesEntry>,
     times: Vec<i64>,
     values: Vec<u64>,
+    /// When counters began to count, as far as the page says so.
+    start_times: Vec<i64>,
+    histograms: Vec<HistogramSample>,
     exemplars: Vec<ExemplarSample>,
     /// By series.
     sources: Vec<Source>,
@@ -50,7 +55,7 @@ struct Context {
 
 impl ScrapeBatch {
     pub(crate) fn sample_count(&self) -> usize {
-        self.times.len()
+        self.times.len() + self.histograms.len()
     }
 
     /// A sample of a series whose labels stand in the page from here to there.
@@ -72,6 +77,36 @@ impl ScrapeBatch {
         self.labels.push(labels);
     }
 
+    /// Begins a series whose labels stand in the page, and which has no sample yet.
+    pub(crate) fn begin_line(&mut self, id: SeriesId, (start, end): (usize, usize), bounds: Bounds) {
+        self.begin(id, Source::Line { start: start as u32, end: end as u32, bounds });
+    }
+
+    /// The same with labels that stand nowhere else.
+    pub(crate) fn begin_labels(&mut self, key: &IdentityKey, labels: Labels) -> SeriesId {
+        let id = key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())));
+        self.begin(id, Source::Ready(self.labels.len() as u32));
+        self.labels.push(labels);
+        id
+    }
+
+    /// A float sample of the series that was begun last, and when it began to count, or 0.
+    pub(crate) fn push_float(&mut self, (time, value): (i64, u64), start_time: i64) {
+        self.times.push(time);
+        self.values.push(value);
+        if start_time != 0 {
+            self.start_times.resize(self.times.len(), 0);
+            self.start_times[self.times.len() - 1] = start_time;
+        }
+        self.series.last_mut().expect("a series was begun").samples_end += 1;
+    }
+
+    /// The same with a histogram.
+    pub(crate) fn push_histogram(&mut self, time: i64, histogram: Histogram, start_time: i64) {
+        let entry = self.series.len().checked_sub(1).expect("a series was begun") as u32;
+        self.histograms.push(HistogramSample { entry, time, start_time, histogram });
+    }
+
     /// A marker that the series has ended.
     pub(crate) fn push_marker(&mut self, id: SeriesId, time: i64) {
         self.push(id, (time, model::sample::STALE_NAN_BITS), Source::Nowhere);
@@ -89,12 +124,19 @@ impl ScrapeBatch {
 
     #[inline]
     fn push(&mut self, id: SeriesId, (time, value): (i64, u64), source: Source) {
-        let number = self.times.len() as u32;
+        let (sample, number) = (self.times.len() as u32, self.series.len() as u32);
         self.times.push(time);
         self.values.push(value);
         self.sources.push(source);
         let labels = LabelSpan { start: number, end: number };
-        self.series.push(SeriesEntry { id, samples_start: number, samples_end: number + 1, labels });
+        self.series.push(SeriesEntry { id, samples_start: sample, samples_end: sample + 1, labels });
+    }
+
+    fn begin(&mut self, id: SeriesId, source: Source) {
+        let (sample, number) = (self.times.len() as u32, self.series.len() as u32);
+        self.sources.push(source);
+        let labels = LabelSpan { start: number, end: number };
+        self.series.push(SeriesEntry { id, samples_start: sample, samples_end: sample, labels });
     }
 
     /// Gives the batch what its lines stand in.
@@ -107,16 +149,13 @@ impl ScrapeBatch {
         self.discards_out_of_order = true;
     }
 
-    /// The page that its lines stand in.
-    pub(crate) fn page(&self) -> &[u8] {
-        self.context.as_ref().map_or(&[], |context| &context.page)
-    }
-
     /// Forgets everything but its memory, and gives the page back.
     pub(crate) fn clear(&mut self) -> Vec<u8> {
         self.series.clear();
         self.times.clear();
         self.values.clear();
+        self.start_times.clear();
+        self.histograms.clear();
         self.exemplars.clear();
         self.sources.clear();
         self.labels.clear();
@@ -165,6 +204,14 @@ impl WriteBatch for ScrapeBatch {
 
     fn values(&self) -> &[u64] {
         &self.values
+    }
+
+    fn start_times(&self) -> &[i64] {
+        &self.start_times
+    }
+
+    fn histograms(&self) -> &[HistogramSample] {
+        &self.histograms
     }
 
     fn exemplars(&self) -> &[ExemplarSample] {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use model::IdentityKey;
-use wire::exposition::{Dialect, Item, Metadata, MetricKind, Reader};
+use wire::exposition::{Metadata, MetricKind};
 
 /// What is kept of a help text.
 const HELP_BYTES_MAX: usize = 4096;
@@ -38,12 +38,10 @@ impl MetadataSum {
     }
 }
 
-/// All families of a page that was read before.
-pub(crate) fn families(dialect: Dialect, page: &[u8]) -> Vec<Family> {
+/// All families that a page tells of.
+pub(crate) fn families<'p>(items: impl Iterator<Item = Metadata<'p>>) -> Vec<Family> {
     let mut families: Vec<Family> = Vec::new();
-    let mut reader = Reader::new(dialect, page);
-    while let Ok(Some(item)) = reader.next(&mut ()) {
-        let Item::Metadata(item) = item else { continue };
+    for item in items {
         let (Metadata::Type { name, .. } | Metadata::Help { name, .. } | Metadata::Unit { name, .. }) = item;
         let Ok(name) = str::from_utf8(name) else { continue };
         // What belongs together mostly stands together.
@@ -107,7 +105,12 @@ mod tests {
 
     #[test]
     fn a_page_says_what_its_families_are() {
-        let page = b"# HELP a What\\n it is \\\\.\n# TYPE a counter\na_total 1\n# UNIT b_seconds seconds\n# TYPE b_seconds gauge\n# EOF\n";
+        let items = [
+            Metadata::Help { name: b"a", text: "What\\n it is \\\\." },
+            Metadata::Type { name: b"a", kind: MetricKind::Counter },
+            Metadata::Unit { name: b"b_seconds", text: b"seconds" },
+            Metadata::Type { name: b"b_seconds", kind: MetricKind::Gauge },
+        ];
         let family = |name: &str, kind, help: &str, unit: &str| Family {
             name: name.to_owned(),
             kind,
@@ -116,7 +119,7 @@ mod tests {
         };
         let expected =
             vec![family("a", "counter", "What\n it is \\.", ""), family("b_seconds", "gauge", "", "seconds")];
-        let found = families(Dialect::OpenMetrics, page);
+        let found = families(items.into_iter());
         assert_eq!(found, expected);
         let all = Families::default();
         let (first, second) = (all.share(found.clone()), all.share(found));

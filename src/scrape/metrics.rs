@@ -28,6 +28,7 @@ pub(crate) struct ScrapeMetrics {
     pub(super) out_of_bounds: Counter,
     pub(super) not_stored: Counter,
     above_sample_limit: Counter,
+    above_bucket_limit: Counter,
     above_label_limits: Counter,
     above_series_limit: Counter,
     samples: Counter,
@@ -40,6 +41,7 @@ impl ScrapeMetrics {
         self.above_series_limit.add(counts.above_series_limit);
         match error {
             Some(PageError::SampleLimit) => self.above_sample_limit.add(1),
+            Some(PageError::BucketLimit) => self.above_bucket_limit.add(1),
             Some(PageError::Labels(error)) if error.is_limit() => self.above_label_limits.add(1),
             _ => {}
         }
@@ -48,7 +50,7 @@ impl ScrapeMetrics {
     pub(super) fn write(&self, page: &mut Exposition, pools: &[PoolView]) {
         self.interval_lengths.write(page);
         write_pools(page, pools);
-        let counters: [(&str, &str, &Counter); 10] = [
+        let counters: [(&str, &str, &Counter); 11] = [
             (
                 "prometheus_target_scrapes_exceeded_body_size_limit_total",
                 "Total number of scrapes that hit the body size limit.",
@@ -58,6 +60,11 @@ impl ScrapeMetrics {
                 "prometheus_target_scrapes_exceeded_sample_limit_total",
                 "Total number of scrapes that hit the sample limit and were rejected.",
                 &self.above_sample_limit,
+            ),
+            (
+                "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+                "Total number of scrapes that hit the native histogram bucket limit and were rejected.",
+                &self.above_bucket_limit,
             ),
             (
                 "prometheus_target_scrape_pool_exceeded_label_limits_total",

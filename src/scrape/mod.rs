@@ -49,8 +49,24 @@ use pool::Pool;
 pub(crate) use metadata::Family;
 pub(crate) use pool::PoolView;
 
+/// Features of `--enable-feature` that scraping has a part in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// Native histograms are scraped where a configuration does not say.
+    pub(crate) native_histograms: bool,
+    /// Counters are said to have been 0 when they began to count.
+    pub(crate) start_times: bool,
+}
+
+impl Features {
+    fn scrapes_native_histograms(self, job: &ScrapeConfig) -> bool {
+        job.native_histograms.scrape.unwrap_or(self.native_histograms)
+    }
+}
+
 /// What all loops have in common.
 struct Scraping {
+    features: Features,
     appends: Arc<Appends>,
     key: IdentityKey,
     metadata: Arc<MetadataStore>,
@@ -104,10 +120,11 @@ struct Running {
 }
 
 impl Scraper {
-    pub(crate) fn new(storage: &Storage) -> Self {
+    pub(crate) fn new(storage: &Storage, features: Features) -> Self {
         let appends = Appends::new(storage.handle().clone());
         let sending = appends.start();
         let scraping = Scraping {
+            features,
             key: *storage.handle().identity_key(),
             appends,
             metadata: storage.metadata_store(),

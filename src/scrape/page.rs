@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use model::IdentityKey;
+use model::{Histogram, IdentityKey, histogram::EXPONENTIAL_SCHEMAS};
 use wire::exposition::{
-    Dialect, Found, Item, LineCache, Metadata, ParseError, PlainSample, Reader, Sample, Walk,
+    Bounds, Dialect, Exemplar, Found, Gathered, GatheredSample, Item, LineCache, Metadata, ParseError, PlainSample,
+    ProtobufError, Reader, Sample, SampleValue, Walk, Wanted,
     lines::{Known, NewLine},
+    reader::{KnownLines as _, LabelText},
 };
 
 use super::{
     batch::ScrapeBatch,
+    format::Format,
+    metadata::{self, Family, MetadataSum},
     sample_labels::{LabelError, SampleLabels},
 };
 
@@ -34,10 +38,17 @@ pub(crate) enum PageError {
     #[error(transparent)]
     Parse(#[from] ParseError),
     #[error(transparent)]
+    Protobuf(#[from] ProtobufError),
+    #[error(transparent)]
     Labels(#[from] LabelError),
     #[error("sample limit exceeded")]
     SampleLimit,
+    #[error("histogram bucket limit exceeded")]
+    BucketLimit,
 }
+
+/// What a page says of its metrics, if that is not what the last one said.
+pub(crate) type MetadataNews = Option<(MetadataSum, Vec<Family>)>;
 
 /// Who scrapes, when, and whom.
 pub(crate) struct PageReader<'a> {
@@ -47,6 +58,9 @@ pub(crate) struct PageReader<'a> {
     pub(crate) now: i64,
     /// How many more series may become known.
     pub(crate) series_left: u64,
+    pub(crate) wanted: Wanted,
+    /// Of the last page.
+    pub(crate) metadata: MetadataSum,
 }
 
 impl PageReader<'_> {
@@ -55,16 +69,40 @@ impl PageReader<'_> {
     pub(crate) fn read(
         &self,
         lines: &mut LineCache,
-        (dialect, page): (Dialect, Vec<u8>),
+        (format, page): (Format, Vec<u8>),
         batch: &mut ScrapeBatch,
-        metadata: &mut impl FnMut(Metadata<'_>),
-    ) -> (PageCounts, Result<(), PageError>) {
+    ) -> (PageCounts, Result<MetadataNews, PageError>) {
+        let counts = PageCounts::default();
         let mut reading =
-            Reading { settings: self, batch, counts: PageCounts::default(), series_left: self.series_left };
-        let read = reading.read(lines, dialect, &page, metadata);
+            Reading { settings: self, batch, counts, series_left: self.series_left, sum: MetadataSum::default() };
+        let gathered = match self.gathered(format, &page) {
+            Ok(gathered) => gathered,
+            Err(error) => return (counts, Err(error)),
+        };
+        let read = match (&gathered, format) {
+            (Some(gathered), _) => reading.read_gathered(lines, gathered),
+            (None, Format::Text(dialect)) => reading.read_lines(lines, dialect, &page),
+            (None, Format::Protobuf) => unreachable!("such pages are gathered"),
+        };
         let counts = reading.counts;
+        let (page, dialect) = match (gathered, format) {
+            (None, Format::Text(dialect)) => (page, dialect),
+            (gathered, _) => (gathered.map_or_else(Vec::new, Gathered::into_text), Dialect::Text),
+        };
         batch.keep_page(page, dialect, self.labels.clone());
         (counts, read)
+    }
+
+    /// The page as a whole, if its samples can't be taken line by line.
+    fn gathered<'p>(&self, format: Format, page: &'p [u8]) -> Result<Option<Gathered<'p>>, PageError> {
+        let Wanted { convert_classic, start_times, .. } = self.wanted;
+        match format {
+            Format::Protobuf => Ok(Some(Gathered::from_protobuf(page, self.wanted)?)),
+            Format::Text(dialect) if convert_classic || start_times && dialect == Dialect::OpenMetrics => {
+                Ok(Some(Gathered::from_text(dialect, page, self.wanted)?))
+            }
+            Format::Text(_) => Ok(None),
+        }
     }
 }
 
@@ -74,16 +112,30 @@ struct Reading<'a> {
     batch: &'a mut ScrapeBatch,
     counts: PageCounts,
     series_left: u64,
+    sum: MetadataSum,
+}
+
+/// A sample that is not one of the many plain ones.
+struct Other<'a, 'p> {
+    series: &'a [u8],
+    /// Where the series stands in the page.
+    place: (usize, usize),
+    bounds: Bounds,
+    value: Value<'a>,
+    time: Option<i64>,
+    start_time: i64,
+    exemplars: &'a [Exemplar<'p>],
+}
+
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    /// Bits of it.
+    Float(u64),
+    Histogram(&'a Histogram),
 }
 
 impl Reading<'_> {
-    fn read(
-        &mut self,
-        lines: &mut LineCache,
-        dialect: Dialect,
-        page: &[u8],
-        metadata: &mut impl FnMut(Metadata<'_>),
-    ) -> Result<(), PageError> {
+    fn read_lines(&mut self, lines: &mut LineCache, dialect: Dialect, page: &[u8]) -> Result<MetadataNews, PageError> {
         let mut walk = lines.walk(self.settings.key);
         let mut reader = Reader::new(dialect, page);
         loop {
@@ -91,11 +143,26 @@ impl Reading<'_> {
                 self.take_plain(&reader, &mut walk, sample);
             }
             match reader.next(&mut walk)? {
-                Some(Item::Sample(sample)) => self.take(&reader, &mut walk, &sample)?,
-                Some(Item::Metadata(item)) => metadata(item),
+                Some(Item::Sample(sample)) => self.take_line(&reader, &mut walk, &sample)?,
+                Some(Item::Metadata(item)) => self.sum.add(self.settings.key, &item),
                 None => break,
             }
         }
+        self.finish(walk)?;
+        Ok(self.news(|| metadata::families(metadata_of(dialect, page))))
+    }
+
+    fn read_gathered(&mut self, lines: &mut LineCache, gathered: &Gathered<'_>) -> Result<MetadataNews, PageError> {
+        let mut walk = lines.walk(self.settings.key);
+        for sample in &gathered.samples {
+            self.take_gathered(gathered, &mut walk, sample)?;
+        }
+        self.finish(walk)?;
+        gathered.metadata.iter().for_each(|item| self.sum.add(self.settings.key, item));
+        Ok(self.news(|| metadata::families(gathered.metadata.iter().cloned())))
+    }
+
+    fn finish(&mut self, walk: Walk<'_>) -> Result<(), PageError> {
         let limit = self.settings.labels.job.limits.sample;
         if limit > 0 && self.counts.kept > limit {
             return Err(PageError::SampleLimit);
@@ -104,6 +171,10 @@ impl Reading<'_> {
             self.batch.push_marker(gone, self.settings.now);
         }
         Ok(())
+    }
+
+    fn news(&self, families: impl FnOnce() -> Vec<Family>) -> MetadataNews {
+        (self.sum != self.settings.metadata).then(|| (self.sum, families()))
     }
 
     #[inline(always)]
@@ -116,20 +187,69 @@ impl Reading<'_> {
         }
     }
 
-    fn take(&mut self, reader: &Reader<'_>, walk: &mut Walk<'_>, sample: &Sample<'_>) -> Result<(), LabelError> {
-        self.counts.scraped += 1;
-        let job = &self.settings.labels.job;
-        let own_time = sample.time.filter(|_| job.honor_timestamps);
-        let at = (own_time.unwrap_or(self.settings.now), sample.value);
+    fn take_line(&mut self, reader: &Reader<'_>, walk: &mut Walk<'_>, sample: &Sample<'_>) -> Result<(), PageError> {
         let found = match sample.is_known {
             true => Found::Known(walk.accepted()),
             false => walk.find(sample.series, reader.bounds()),
         };
+        let start = reader.line_start();
+        let other = Other {
+            series: sample.series,
+            place: (start, start + sample.series.len()),
+            bounds: reader.bounds(),
+            value: Value::Float(sample.value),
+            time: sample.time,
+            start_time: 0,
+            exemplars: sample.exemplar.as_deref().map_or(&[], std::slice::from_ref),
+        };
+        // Of a known line the reader has no labels, and nobody asks for them.
+        self.take(walk, found, &other, |_| Ok(reader.labels().to_vec()))
+    }
+
+    fn take_gathered(
+        &mut self,
+        gathered: &Gathered<'_>,
+        walk: &mut Walk<'_>,
+        sample: &GatheredSample<'_>,
+    ) -> Result<(), PageError> {
+        let (start, end) = gathered.place(sample);
+        let series = &gathered.text()[start..end];
+        let is_known = walk.length(&gathered.text()[start..], Bounds::None) == Some(series.len());
+        let found = if is_known {
+            walk.accept();
+            Found::Known(walk.accepted())
+        } else {
+            walk.find(series, Bounds::None)
+        };
+        let other = Other {
+            series,
+            place: (start, end),
+            bounds: Bounds::None,
+            value: match &sample.value {
+                SampleValue::Float(bits) => Value::Float(*bits),
+                SampleValue::Histogram(histogram) => Value::Histogram(histogram),
+            },
+            time: sample.time,
+            start_time: sample.start_time,
+            exemplars: &sample.exemplars,
+        };
+        self.take(walk, found, &other, |series| Reader::series_labels(Dialect::Text, Bounds::None, series))
+    }
+
+    fn take<'s>(
+        &mut self,
+        walk: &mut Walk<'_>,
+        found: Found,
+        sample: &Other<'s, '_>,
+        labels: impl FnOnce(&'s [u8]) -> Result<Vec<LabelText<'s>>, ParseError>,
+    ) -> Result<(), PageError> {
+        self.counts.scraped += 1;
+        let settings = self.settings;
+        let job = &settings.labels.job;
+        let own_time = sample.time.filter(|_| job.honor_timestamps);
+        let time = own_time.unwrap_or(settings.now);
         match found {
-            Found::Known(Known::Series(id)) => {
-                let start = reader.line_start();
-                self.batch.push_line(id, at, (start, start + sample.series.len()), reader.bounds());
-            }
+            Found::Known(Known::Series(id)) => self.batch.begin_line(id, sample.place, sample.bounds),
             Found::Known(Known::Dropped) => return Ok(()),
             // Only samples with times of their own can be several of a series.
             Found::Repeated if own_time.is_none() => {
@@ -138,11 +258,11 @@ impl Reading<'_> {
                 return Ok(());
             }
             Found::Repeated => {
-                let Some(labels) = self.settings.labels.of(reader.labels())? else { return Ok(()) };
-                self.batch.push_labels(self.settings.key, labels, at);
+                let Some(labels) = settings.labels.of(&labels(sample.series)?)? else { return Ok(()) };
+                self.batch.begin_labels(settings.key, labels);
             }
             Found::New(line) => {
-                if !self.take_new(reader, walk, line, at)? {
+                if !self.begin_new(&labels(sample.series)?, walk, line)? {
                     return Ok(());
                 }
             }
@@ -151,22 +271,13 @@ impl Reading<'_> {
         if !matches!(found, Found::Repeated) {
             walk.track(own_time.is_none() || job.track_timestamps_staleness);
         }
-        if let Some(exemplar) = &sample.exemplar {
-            self.batch.push_exemplar(&exemplar.labels, (exemplar.time.unwrap_or(at.0), exemplar.value));
-        }
-        Ok(())
+        self.push(time, sample)
     }
 
-    /// False if the sample is not to be stored.
-    fn take_new(
-        &mut self,
-        reader: &Reader<'_>,
-        walk: &mut Walk<'_>,
-        line: NewLine,
-        at: (i64, u64),
-    ) -> Result<bool, LabelError> {
-        let Some(labels) = self.settings.labels.of(reader.labels())? else {
-            walk.add(line, None);
+    /// False if its samples are not to be stored.
+    fn begin_new(&mut self, line: &[LabelText<'_>], walk: &mut Walk<'_>, new: NewLine) -> Result<bool, LabelError> {
+        let Some(labels) = self.settings.labels.of(line)? else {
+            walk.add(new, None);
             return Ok(false);
         };
         if self.series_left == 0 {
@@ -176,10 +287,62 @@ impl Reading<'_> {
         }
         self.series_left -= 1;
         self.counts.new_series += 1;
-        let id = self.batch.push_labels(self.settings.key, labels, at);
-        walk.add(line, Some(id));
+        let id = self.batch.begin_labels(self.settings.key, labels);
+        walk.add(new, Some(id));
         Ok(true)
     }
+
+    fn push(&mut self, time: i64, sample: &Other<'_, '_>) -> Result<(), PageError> {
+        let without_time = match sample.value {
+            Value::Float(bits) => {
+                self.batch.push_float((time, bits), sample.start_time);
+                Some(time)
+            }
+            Value::Histogram(histogram) => {
+                self.batch.push_histogram(time, self.limited(histogram)?, sample.start_time);
+                // Which of its buckets the exemplar is of, and when it was, nobody knows.
+                None
+            }
+        };
+        for exemplar in sample.exemplars {
+            if let Some(time) = exemplar.time.or(without_time) {
+                self.batch.push_exemplar(&exemplar.labels, (time, exemplar.value));
+            }
+        }
+        Ok(())
+    }
+
+    /// A histogram with as many buckets as the job wants at most.
+    fn limited(&self, histogram: &Histogram) -> Result<Histogram, PageError> {
+        let job = &self.settings.labels.job;
+        let mut limited = histogram.clone();
+        limited.reduce_to(finest_schema(job.native_histogram_min_bucket_factor));
+        let limit = usize::try_from(job.native_histogram_bucket_limit).unwrap_or(usize::MAX);
+        if limit > 0 && !limited.reduce_to_buckets(limit) {
+            return Err(PageError::BucketLimit);
+        }
+        Ok(limited)
+    }
+}
+
+/// What a page of text says of its metrics.
+fn metadata_of(dialect: Dialect, page: &[u8]) -> impl Iterator<Item = Metadata<'_>> {
+    let mut reader = Reader::new(dialect, page);
+    let items = std::iter::from_fn(move || reader.next(&mut ()).ok().flatten());
+    items.filter_map(|item| match item {
+        Item::Metadata(item) => Some(item),
+        Item::Sample(_) => None,
+    })
+}
+
+/// The finest schema whose buckets are each at least so many times as wide as the one before; 0: any.
+fn finest_schema(factor: f64) -> i32 {
+    let (coarsest, finest) = (*EXPONENTIAL_SCHEMAS.start(), *EXPONENTIAL_SCHEMAS.end());
+    if factor <= 1.0 {
+        return finest;
+    }
+    // As a cast it is in bounds whatever the factor is.
+    (-factor.log2().log2()).floor().clamp(f64::from(coarsest), f64::from(finest)) as i32
 }
 
 #[cfg(test)]
@@ -194,22 +357,31 @@ mod tests {
         lines: LineCache,
         key: IdentityKey,
         now: i64,
+        wanted: Wanted,
     }
 
     impl Target {
         fn new(keys: &str) -> Self {
             let labels = Arc::new(sample_labels(keys, &[("job", "x"), ("instance", "i")]));
             let key = IdentityKey::from_bytes(&[7; IdentityKey::BYTES]);
-            Self { labels, lines: LineCache::default(), key, now: 0 }
+            Self { labels, lines: LineCache::default(), key, now: 0, wanted: Wanted::default() }
         }
 
         /// The samples of a page, as text, and its counts.
         fn scrape(&mut self, page: &str) -> (Vec<String>, PageCounts, Result<(), PageError>) {
             self.now += 1000;
-            let reader = PageReader { labels: &self.labels, key: &self.key, now: self.now, series_left: u64::MAX };
+            let reader = PageReader {
+                labels: &self.labels,
+                key: &self.key,
+                now: self.now,
+                series_left: u64::MAX,
+                wanted: self.wanted,
+                metadata: MetadataSum::default(),
+            };
             let mut batch = ScrapeBatch::default();
-            let page = (Dialect::Text, page.as_bytes().to_vec());
-            let (counts, read) = reader.read(&mut self.lines, page, &mut batch, &mut |_| {});
+            let page = (Format::Text(Dialect::Text), page.as_bytes().to_vec());
+            let (counts, read) = reader.read(&mut self.lines, page, &mut batch);
+            let read = read.map(drop);
             let sample = |at: usize| {
                 let mut labels = String::new();
                 batch.visit_labels(batch.series()[at].labels, &mut |name, value| {

@@ -9,13 +9,13 @@ use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName
 use shard::{Refusal, handle::RETRY_AFTER};
 use tokio::sync::watch;
 use tsdb::{AppendOutcome, Rejection};
-use wire::exposition::{Dialect, LineCache};
+use wire::exposition::{LineCache, Wanted};
 
 use super::{
-    Job, Scraping,
+    Features, Job, Scraping,
     batch::ScrapeBatch,
-    format::{self, FormatError},
-    metadata::{self, MetadataSum},
+    format::{self, Format, FormatError},
+    metadata::MetadataSum,
     page::{PageCounts, PageError, PageReader},
     report::{Report, ReportSeries},
     sample_labels::SampleLabels,
@@ -95,7 +95,7 @@ impl TargetLoop {
         let job = jobs.borrow().clone();
         Self {
             labels: Arc::new(SampleLabels { target: target.public.clone(), job: job.config.clone() }),
-            headers: headers(&job.config, target.timeout),
+            headers: headers(&job.config, target.timeout, scraping.features),
             session: Session::new(job.client.clone()),
             report: ReportSeries::new(&target.public),
             lines: LineCache::default(),
@@ -148,7 +148,7 @@ impl TargetLoop {
         if makes_other_labels(&job.config, &self.job.config) {
             self.lines.forget_texts();
         }
-        self.headers = headers(&job.config, self.target.timeout);
+        self.headers = headers(&job.config, self.target.timeout, self.scraping.features);
         self.labels = Arc::new(SampleLabels { target: self.target.public.clone(), job: job.config.clone() });
         self.job = job;
     }
@@ -175,7 +175,7 @@ impl TargetLoop {
             Err(_) => 0,
         };
         let (counts, taken) = match fetched {
-            Ok(dialect) => self.take_page(dialect, page, time, &mut batch),
+            Ok(format) => self.take_page(format, page, time, &mut batch),
             Err(error) => (PageCounts::default(), Err(error)),
         };
         if taken.is_err() {
@@ -192,7 +192,7 @@ impl TargetLoop {
         self.tell(start_ms, duration, taken.and(stored));
     }
 
-    async fn fetch(&mut self, page: &mut Vec<u8>) -> Result<Option<Dialect>, ScrapeError> {
+    async fn fetch(&mut self, page: &mut Vec<u8>) -> Result<Option<Format>, ScrapeError> {
         if let Some(count) = self.job.targets_above_limit {
             self.scraping.metrics.above_target_limit.add(1);
             return Err(ScrapeError::TargetLimit { count, limit: self.job.config.limits.target });
@@ -207,12 +207,12 @@ impl TargetLoop {
 
     fn take_page(
         &mut self,
-        dialect: Option<Dialect>,
+        format: Option<Format>,
         page: Vec<u8>,
         time: i64,
         batch: &mut ScrapeBatch,
     ) -> (PageCounts, Result<(), ScrapeError>) {
-        let Some(dialect) = dialect else {
+        let Some(format) = format else {
             // An empty page is no mistake.
             self.mark_all(batch, time);
             return (PageCounts::default(), Ok(()));
@@ -220,28 +220,41 @@ impl TargetLoop {
         let key = &self.scraping.key;
         let limit = self.job.config.series_limit;
         let series_left = if limit == 0 { u64::MAX } else { limit.saturating_sub(self.lines.series_count() as u64) };
-        let reader = PageReader { labels: &self.labels, key, now: time, series_left };
-        let mut sum = MetadataSum::default();
+        let (wanted, metadata) = (self.wanted(), self.metadata);
+        let reader = PageReader { labels: &self.labels, key, now: time, series_left, wanted, metadata };
         // Series that have a marker get none again when they don't come back.
         if self.are_marked {
             self.lines.untrack();
         }
-        let (mut counts, read) = reader.read(&mut self.lines, (dialect, page), batch, &mut |item| sum.add(key, &item));
+        let (mut counts, read) = reader.read(&mut self.lines, (format, page), batch);
         self.scraping.metrics.count_page(&counts, read.as_ref().err());
-        if read.is_err() {
-            counts.new_series = 0;
-            return (counts, read.map_err(ScrapeError::from));
-        }
+        let news = match read {
+            Ok(news) => news,
+            Err(error) => {
+                counts.new_series = 0;
+                return (counts, Err(error.into()));
+            }
+        };
         self.are_marked = false;
-        if sum != self.metadata {
+        if let Some((sum, families)) = news {
             self.metadata = sum;
-            let families = self.scraping.families.share(metadata::families(dialect, batch.page()));
+            let families = self.scraping.families.share(families);
             for family in &families {
                 self.scraping.metadata.take(&family.name, family.kind, &family.help, &family.unit);
             }
             self.target.state().families = families;
         }
         (counts, Ok(()))
+    }
+
+    fn wanted(&self) -> Wanted {
+        let (features, job) = (self.scraping.features, &self.job.config);
+        Wanted {
+            native: features.scrapes_native_histograms(job),
+            convert_classic: job.native_histograms.convert_classic,
+            keep_classic: job.native_histograms.always_scrape_classic,
+            start_times: features.start_times,
+        }
     }
 
     /// A target that does not answer has no series.
@@ -338,13 +351,13 @@ async fn exchange(
     headers: &HeaderMap,
     job: &ScrapeConfig,
     page: &mut Vec<u8>,
-) -> Result<Option<Dialect>, ScrapeError> {
+) -> Result<Option<Format>, ScrapeError> {
     let response = session.get(&target.url, headers).await?;
     if response.status() != hyper::StatusCode::OK {
         return Err(ScrapeError::Status(response.status()));
     }
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let dialect = format::dialect(content_type, job.fallback_scrape_protocol);
+    let format = format::of_page(content_type, job.fallback_scrape_protocol);
     let limit = job.limits.body_size.map(|size| usize::try_from(size.bytes()).unwrap_or(usize::MAX));
     // A page of just the limit's size is too large.
     let bytes_max = limit.map_or(PAGE_BYTES_MAX, |limit| limit.saturating_sub(1).min(u32::MAX as usize));
@@ -353,15 +366,15 @@ async fn exchange(
         error @ BodyError::TooLarge(_) => ScrapeError::PageTooLarge(error),
         error => ScrapeError::Body(error),
     })?;
-    if page.is_empty() { Ok(None) } else { Ok(Some(dialect?)) }
+    if page.is_empty() { Ok(None) } else { Ok(Some(format?)) }
 }
 
-fn headers(job: &ScrapeConfig, timeout: Duration) -> HeaderMap {
+fn headers(job: &ScrapeConfig, timeout: Duration, features: Features) -> HeaderMap {
     // Unpacking zstd takes a third of the time of gzip. Who knows only gzip finds it.
     let encoding = if job.enable_compression { "zstd,gzip;q=0.9" } else { "identity" };
     let timeout = timeout.as_secs_f64().to_string();
     let all = [
-        (ACCEPT, format::accept(job)),
+        (ACCEPT, format::accept(job, features)),
         (ACCEPT_ENCODING, encoding.to_owned()),
         (USER_AGENT, format!("Millrace/{}", version::VERSION)),
         (TIMEOUT_HEADER, timeout),

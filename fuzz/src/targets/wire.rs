@@ -3,7 +3,15 @@
 use codec::histogram::{HistogramChunk, HistogramSamples};
 use model::{IdentityKey, Sample, SeriesId, Timestamp, WriteBatch};
 use wire::{
-    exposition::{Dialect, Found, Item, LineCache, Reader, lines::Known, reader::LabelText},
+    exposition::{
+        Bounds, Dialect, Found, Gathered, Item, LineCache, Reader, SampleValue, Wanted,
+        families::{
+            BucketMessage, CounterMessage, ExemplarMessage, FamilyMessage, HistogramMessage, LabelPairMessage,
+            MetricMessage, QuantileMessage, SpanMessage, SummaryMessage, TimestampMessage, ValueMessage, kind,
+        },
+        lines::Known,
+        reader::LabelText,
+    },
     openmetrics,
     remote_write::{
         Batch, DecodeError, DecodeLimits, Protocol,
@@ -15,6 +23,7 @@ use super::Target;
 
 pub const TARGETS: &[Target] = &[
     Target { name: "exposition", run: exposition, seeds: exposition_seeds },
+    Target { name: "exposition_gathered", run: exposition_gathered, seeds: exposition_gathered_seeds },
     Target { name: "openmetrics", run: openmetrics, seeds: openmetrics_seeds },
     Target { name: "remote_write_v1", run: remote_write_v1, seeds: || seeds(Protocol::V1) },
     Target { name: "remote_write_v2", run: remote_write_v2, seeds: || seeds(Protocol::V2) },
@@ -117,6 +126,85 @@ fn exposition_seeds() -> Vec<Vec<u8>> {
         pages("0", "a 1\nb 2\nc 3\n", "a 1\nx{y=\"z\"} 7\nc 3\nb 2\na 2\n"),
         pages("1", "a 1\nb 2\n# EOF\n", "b 2\na 1\n# EOF\n"),
     ]
+}
+
+/// Any bytes are a page in protobuf or a mistake in one, whatever is wanted of it; so are lines that go together. Each series is written so
+/// that it reads as a series, and no histogram contradicts itself.
+pub fn exposition_gathered(input: &[u8]) {
+    let [choice, page @ ..] = input else { return };
+    let bit = |at: u8| choice >> at & 1 == 1;
+    let wanted = Wanted { native: bit(0), convert_classic: bit(1), keep_classic: bit(2), start_times: bit(3) };
+    let gathered = match (bit(4), bit(5)) {
+        (false, _) => Gathered::from_protobuf(page, wanted).map_err(|error| assert!(error.offset <= page.len())),
+        (true, false) => Gathered::from_text(Dialect::Text, page, wanted).map_err(drop),
+        (true, true) => Gathered::from_text(Dialect::OpenMetrics, page, wanted).map_err(drop),
+    };
+    let Ok(gathered) = gathered else { return };
+    for sample in &gathered.samples {
+        let (start, end) = gathered.place(sample);
+        let series = &gathered.text()[start..end];
+        let labels = Reader::series_labels(Dialect::Text, Bounds::None, series);
+        assert!(labels.is_ok_and(|labels| labels[0].0 == "__name__"), "{}", String::from_utf8_lossy(series));
+        if let SampleValue::Histogram(histogram) = &sample.value {
+            assert_eq!(histogram.check(), Ok(()));
+        }
+    }
+}
+
+fn exposition_gathered_seeds() -> Vec<Vec<u8>> {
+    let label = vec![LabelPairMessage { name: "a".to_owned(), value: "b".to_owned() }];
+    let timestamp = Some(TimestampMessage { seconds: 1, nanos: 1 });
+    let exemplar = Some(ExemplarMessage { label: label.clone(), value: 1.0, timestamp });
+    let metrics = [
+        (kind::GAUGE, MetricMessage { gauge: Some(ValueMessage { value: 1.0 }), ..MetricMessage::default() }),
+        (
+            kind::COUNTER,
+            MetricMessage {
+                counter: Some(CounterMessage { value: 1.0, exemplar: exemplar.clone(), created: timestamp }),
+                timestamp_ms: 7,
+                ..MetricMessage::default()
+            },
+        ),
+        (
+            kind::SUMMARY,
+            MetricMessage {
+                summary: Some(SummaryMessage {
+                    quantile: vec![QuantileMessage { quantile: 0.5, value: 1.0 }],
+                    ..SummaryMessage::default()
+                }),
+                ..MetricMessage::default()
+            },
+        ),
+        (
+            kind::HISTOGRAM,
+            MetricMessage {
+                histogram: Some(HistogramMessage {
+                    sample_count: 3,
+                    bucket: vec![BucketMessage {
+                        cumulative_count: 3,
+                        upper_bound: 1.0,
+                        exemplar,
+                        ..BucketMessage::default()
+                    }],
+                    zero_threshold: 0.5,
+                    positive_span: vec![SpanMessage { offset: 0, length: 2 }],
+                    positive_delta: vec![1, 1],
+                    ..HistogramMessage::default()
+                }),
+                ..MetricMessage::default()
+            },
+        ),
+    ];
+    let page = metrics.into_iter().enumerate().flat_map(|(at, (kind, metric))| {
+        let metric = vec![MetricMessage { label: label.clone(), ..metric }];
+        let family = FamilyMessage { name: format!("m{at}"), kind, metric, ..FamilyMessage::default() };
+        prost::Message::encode_length_delimited_to_vec(&family)
+    });
+    let page: Vec<u8> = page.collect();
+    let text =
+        b"# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_count 2\nh_sum 2\nh_created 1\n# EOF\n";
+    let with = |choice: u8, page: &[u8]| [&[choice], page].concat();
+    vec![with(0, &page), with(0b0101, &page), with(0b1110, &page), with(0b01_0010, text), with(0b11_1010, text)]
 }
 
 fn openmetrics_seeds() -> Vec<Vec<u8>> {

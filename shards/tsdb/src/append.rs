@@ -5,7 +5,7 @@
 
 mod lookahead;
 
-use model::{ExemplarSample, HistogramSample, METRIC_NAME, SeriesEntry, WriteBatch};
+use model::{ExemplarSample, Histogram, HistogramSample, METRIC_NAME, SeriesEntry, WriteBatch, sample::STALE_NAN_BITS};
 
 use self::lookahead::Lookahead;
 use crate::{
@@ -422,6 +422,10 @@ impl Appender<'_> {
             if let Some(&start_time) = self.columns.start_times.get(sample) {
                 self.append_zero(series, start_time, time);
             }
+            if value == STALE_NAN_BITS && self.head.ends_with_histogram(series) {
+                self.end_histograms(series, number, sample);
+                continue;
+            }
             match self.head.append_sample(series, time, value, self.window) {
                 Ok(true) => {
                     self.log.push_sample(series, time, value);
@@ -429,6 +433,23 @@ impl Appender<'_> {
                 }
                 Ok(false) => self.outcome.repeated += 1,
                 Err(reason) => self.append_out_of_order(number, &entry, sample, reason),
+            }
+        }
+    }
+
+    /// A marker comes as a float, as who says that a series has ended need not know what it was one of.
+    #[cold]
+    fn end_histograms(&mut self, series: SeriesRef, number: u32, sample: usize) {
+        let (time, marker) = (self.columns.times[sample], Histogram::stale(false));
+        match self.head.append_histogram(series, time, &marker, self.window) {
+            Ok(true) => {
+                self.log.push_histogram(series, time, &marker);
+                self.outcome.stored += 1;
+            }
+            Ok(false) => self.outcome.repeated += 1,
+            Err(reason) => {
+                let entry = self.columns.series[number as usize];
+                self.append_out_of_order(number, &entry, sample, reason);
             }
         }
     }

@@ -36,7 +36,8 @@ pub(crate) struct Global {
 /// What is done with histograms of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NativeHistograms {
-    pub(crate) scrape: bool,
+    /// `None`: nobody says.
+    pub(crate) scrape: Option<bool>,
     pub(crate) convert_classic: bool,
     pub(crate) always_scrape_classic: bool,
 }
@@ -45,7 +46,7 @@ impl NativeHistograms {
     /// Takes its keys, which jobs may have too.
     pub(super) fn take(keys: &mut Keys<'_>, inherited: Self) -> Result<Self, Fault> {
         Ok(Self {
-            scrape: keys.or("scrape_native_histograms", &inherited.scrape.to_string())?,
+            scrape: keys.get("scrape_native_histograms")?.or(inherited.scrape),
             convert_classic: keys.or("convert_classic_histograms_to_nhcb", &inherited.convert_classic.to_string())?,
             always_scrape_classic: keys
                 .or("always_scrape_classic_histograms", &inherited.always_scrape_classic.to_string())?,

@@ -234,18 +234,7 @@ impl ScrapeConfig {
 impl ScrapeConfig {
     /// Keys that are there and have no effect in this release.
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
-        let mut keys: Vec<&str> =
-            self.discovery.iter().filter(|mechanism| !mechanism.has_effect()).map(Discovery::key).collect();
-        let asks_for = |protocol: Protocol| self.scrape_protocols.iter().flatten().any(|asked| *asked == protocol);
-        let of_histograms = [
-            (asks_for(Protocol::Protobuf), "scrape_protocols: PrometheusProto"),
-            (self.native_histograms.scrape, "scrape_native_histograms"),
-            (self.native_histograms.convert_classic, "convert_classic_histograms_to_nhcb"),
-            (self.native_histogram_bucket_limit > 0, "native_histogram_bucket_limit"),
-            (self.native_histogram_min_bucket_factor > 0.0, "native_histogram_min_bucket_factor"),
-        ];
-        keys.extend(of_histograms.into_iter().filter(|(is_there, _)| *is_there).map(|(_, key)| key));
-        keys
+        self.discovery.iter().filter(|mechanism| !mechanism.has_effect()).map(Discovery::key).collect()
     }
 }
 

@@ -22,7 +22,7 @@ fn what_exists_is_applied_and_the_rest_is_named() {
     assert_eq!(config.without_effect, ["rule_files"]);
     let dns = parsed("scrape_configs: [{job_name: x, scrape_native_histograms: true, dns_sd_configs: [{names: [a]}]}]");
     let dns = dns.expect("a good file");
-    assert_eq!(dns.without_effect, ["dns_sd_configs", "scrape_native_histograms"]);
+    assert_eq!(dns.without_effect, ["dns_sd_configs"]);
     assert_eq!(parsed(config.to_yaml()), Ok(config.clone()), "what is shown says the same:\n{}", config.to_yaml());
     assert_eq!(parsed("storage: {exemplars: {max_exemplars: -1}}").map(|config| config.storage.exemplars_max), Ok(0));
 }
@@ -45,7 +45,7 @@ fn jobs_inherit_from_global() {
         .iter()
         .map(|job| (job.scrape_interval.ms(), job.scrape_timeout.ms(), job.limits.sample, job.native_histograms.scrape))
         .collect();
-    assert_eq!(seen, [(5000, 5000, 10, true), (60_000, 5000, 3, false)]);
+    assert_eq!(seen, [(5000, 5000, 10, Some(true)), (60_000, 5000, 3, Some(false))]);
 }
 
 #[test]

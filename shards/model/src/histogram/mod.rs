@@ -5,6 +5,7 @@
 
 pub mod bounds;
 pub mod buckets;
+mod resolution;
 #[cfg(test)]
 mod tests;
 

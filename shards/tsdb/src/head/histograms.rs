@@ -120,6 +120,11 @@ pub(crate) fn check_histograms(mut body: &[u8]) -> Option<u64> {
 }
 
 impl Head {
+    /// Whether the newest sample of a series is a histogram, in a chunk that grows.
+    pub(crate) fn ends_with_histogram(&self, series: SeriesRef) -> bool {
+        self.lines.get(series.index()).value == HISTOGRAM_MARK && self.histograms.open(series).is_some()
+    }
+
     /// Appends one histogram; `Ok(false)` if it was there already.
     pub(crate) fn append_histogram(
         &mut self,

@@ -149,7 +149,7 @@ impl KnownLines for () {
     fn accept(&mut self) {}
 }
 
-const ZERO_IN_NAME: &str = "a name must not hold a zero byte";
+pub(super) const ZERO_IN_NAME: &str = "a name must not hold a zero byte";
 
 /// Reads a page from its beginning.
 pub struct Reader<'p> {
@@ -239,7 +239,7 @@ impl<'p> Reader<'p> {
         self.line_start
     }
 
-    fn error(&self, what: &'static str) -> ParseError {
+    pub(super) fn error(&self, what: &'static str) -> ParseError {
         let before = &self.page[..self.line_start];
         ParseError { line: 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64, what }
     }
