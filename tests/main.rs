@@ -23,6 +23,7 @@ mod resharding;
 mod restart;
 mod running_queries;
 mod scrape_pages;
+mod scraped_histograms;
 mod scraping;
 mod service_manager;
 mod start;
