@@ -6,6 +6,7 @@ mod cardinality;
 mod config;
 mod deletion;
 mod differential;
+mod discovery;
 mod exemplars;
 mod federation;
 mod grouping;

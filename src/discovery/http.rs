@@ -1,15 +1,14 @@
 //! `http_sd_configs`: a URL that answers with targets.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use hyper::{
     StatusCode, Uri,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
 };
 use serde::Deserialize;
-use tokio::time::timeout;
 
-use super::Updates;
+use super::poll::Refresh;
 use crate::{
     config::prometheus::discovery::HttpSd,
     http_client::{BodyError, Client, RequestError, Session},
@@ -19,13 +18,11 @@ use crate::{
 
 const URL_LABEL: &str = "__meta_url";
 const INTERVAL_HEADER: HeaderName = HeaderName::from_static("x-prometheus-refresh-interval-seconds");
-/// Nobody needs targets more often.
-const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// A hundred thousand targets with a dozen labels each.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 
 #[derive(Debug, thiserror::Error)]
-enum HttpSdError {
+pub(super) enum HttpSdError {
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error("server returned HTTP status {0}")]
@@ -36,8 +33,6 @@ enum HttpSdError {
     Body(#[from] BodyError),
     #[error("the answer is no list of targets: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("no answer within the refresh interval")]
-    Timeout,
 }
 
 #[derive(Deserialize)]
@@ -47,25 +42,29 @@ struct Group {
     labels: BTreeMap<String, String>,
 }
 
-pub(super) async fn run(config: HttpSd, folder: PathBuf, updates: Updates) {
-    let mut session = Session::new(Arc::new(Client::new(&config.client.seen_from(&folder))));
-    let interval = config.refresh_interval.get().max(INTERVAL_MIN);
-    let mut ticks = tokio::time::interval(interval);
-    let mut failed = false;
-    loop {
-        ticks.tick().await;
-        let found = timeout(interval, groups(&mut session, &config)).await.unwrap_or(Err(HttpSdError::Timeout));
-        let is_news = failed != found.is_err();
-        failed = found.is_err();
-        match found {
-            Ok(groups) => updates.replace(groups),
-            Err(error) => {
-                updates.failed("http");
-                if is_news {
-                    tracing::error!(job = &*updates.job, url = ?config.url, %error, "get targets; what was found last stands");
-                }
-            }
-        }
+pub(super) struct HttpDiscovery {
+    config: HttpSd,
+    session: Session,
+}
+
+impl HttpDiscovery {
+    pub(super) fn new(config: HttpSd, folder: &Path) -> Self {
+        let session = Session::new(Arc::new(Client::new(&config.client.seen_from(folder))));
+        Self { config, session }
+    }
+}
+
+impl Refresh for HttpDiscovery {
+    type Error = HttpSdError;
+
+    const MECHANISM: &'static str = "http";
+
+    fn place(&self) -> String {
+        format!("{:?}", self.config.url)
+    }
+
+    async fn refresh(&mut self) -> Result<Vec<TargetGroup>, HttpSdError> {
+        groups(&mut self.session, &self.config).await
     }
 }
 

@@ -3,8 +3,10 @@
 //! A mechanism is one file and one line in [`spawn`]. It replaces all that it found each time; while it can't say anything, as its
 //! server does not answer, what it said last stands.
 
+mod dns;
 mod file;
 mod http;
+mod poll;
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +22,12 @@ use tokio::{
 };
 
 use crate::{
-    config::prometheus::discovery::Discovery,
+    config::prometheus::discovery::{Discovery, DnsSd},
     targets::{TargetGroup, file::group_of},
 };
+
+use dns::DnsDiscovery;
+use http::HttpDiscovery;
 
 /// Changes that come one after the other are handed on together.
 const TOGETHER: Duration = Duration::from_secs(5);
@@ -59,13 +64,14 @@ pub(crate) struct Found {
 
 /// Starts all mechanisms of a job. Paths are seen from a folder.
 pub(crate) fn start(job: &str, mechanisms: &[Discovery], folder: &Path) -> Running {
+    let mechanisms: Vec<Discovery> = mechanisms.iter().cloned().flat_map(one_by_one).collect();
     let state = Arc::new(State {
         found: Mutex::new(vec![None; mechanisms.len()]),
         changed: Notify::new(),
         failures: Mutex::default(),
     });
     let mut tasks = JoinSet::new();
-    for (number, mechanism) in mechanisms.iter().enumerate() {
+    for (number, mechanism) in mechanisms.into_iter().enumerate() {
         let updates = Updates { state: state.clone(), mechanism: number, job: job.into() };
         spawn(mechanism, folder.to_owned(), updates, &mut tasks);
     }
@@ -73,11 +79,29 @@ pub(crate) fn start(job: &str, mechanisms: &[Discovery], folder: &Path) -> Runni
     Running { state, _tasks: tasks }
 }
 
-fn spawn(mechanism: &Discovery, folder: PathBuf, updates: Updates, tasks: &mut JoinSet<()>) {
-    match mechanism.clone() {
+/// Names that are asked for each by itself: one that is not answered for must not keep the others from changing.
+fn one_by_one(mechanism: Discovery) -> Vec<Discovery> {
+    match mechanism {
+        Discovery::Dns(config) => {
+            let of_name = |name: &String| Discovery::Dns(DnsSd { names: vec![name.clone()], ..config.clone() });
+            config.names.iter().map(of_name).collect()
+        }
+        other => vec![other],
+    }
+}
+
+fn spawn(mechanism: Discovery, folder: PathBuf, updates: Updates, tasks: &mut JoinSet<()>) {
+    match mechanism {
         Discovery::Static(group) => updates.replace(vec![group_of(&group.targets, &group.labels)]),
         Discovery::File(config) => drop(tasks.spawn(file::run(config, folder, updates))),
-        Discovery::Http(config) => drop(tasks.spawn(http::run(config, folder, updates))),
+        Discovery::Http(config) => {
+            let interval = config.refresh_interval.get();
+            tasks.spawn(poll::run(HttpDiscovery::new(config, &folder), interval, updates));
+        }
+        Discovery::Dns(config) => {
+            let interval = config.refresh_interval.get();
+            tasks.spawn(poll::run(DnsDiscovery::new(config), interval, updates));
+        }
         other => {
             tracing::warn!(
                 job = &*updates.job,

@@ -1,5 +1,7 @@
 //! `dns_sd_configs`: names that are asked for again and again.
 
+use std::net::SocketAddr;
+
 use super::one_of;
 use crate::config::{
     units::PromDuration,
@@ -22,6 +24,8 @@ pub(crate) struct DnsSd {
     /// Not of SRV records, which have one.
     pub(crate) port: u16,
     pub(crate) refresh_interval: PromDuration,
+    /// Asked instead of those of the system. Prometheus does not have it.
+    pub(crate) name_servers: Vec<SocketAddr>,
 }
 
 impl Section for DnsSd {
@@ -44,6 +48,13 @@ impl Section for DnsSd {
         if port == 0 && record_type != RecordType::Srv {
             return Err(keys.fault("port", format!("records of type {text} have no port: a port is needed")));
         }
-        Ok(Self { names, record_type, port, refresh_interval: keys.or("refresh_interval", "30s")? })
+        let name_servers: Vec<String> = keys.or_default("name_servers")?;
+        let name_servers = name_servers.iter().map(|text| {
+            let what = || format!("{text:?} is no address with a port, as 127.0.0.1:53 is one");
+            text.parse().map_err(|_| keys.fault("name_servers", what()))
+        });
+        let name_servers = name_servers.collect::<Result<_, Fault>>()?;
+        let refresh_interval = keys.or("refresh_interval", "30s")?;
+        Ok(Self { names, record_type, port, refresh_interval, name_servers })
     }
 }

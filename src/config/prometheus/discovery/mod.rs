@@ -15,7 +15,7 @@ mod others;
 use crate::config::yaml::{Fault, Keys, Read};
 
 pub(crate) use consul::ConsulSd;
-pub(crate) use dns::DnsSd;
+pub(crate) use dns::{DnsSd, RecordType};
 pub(crate) use docker::DockerSd;
 pub(crate) use ec2::{Ec2Sd, Filter};
 pub(crate) use file::FileSd;
@@ -41,7 +41,7 @@ pub(crate) enum Discovery {
 impl Discovery {
     /// Whether this release finds anything by it.
     pub(crate) fn has_effect(&self) -> bool {
-        matches!(self, Self::Static(_) | Self::File(_) | Self::Http(_))
+        matches!(self, Self::Static(_) | Self::File(_) | Self::Http(_) | Self::Dns(_))
     }
 
     /// The key that it stands under.
