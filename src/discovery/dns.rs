@@ -12,7 +12,7 @@ use domain::{
 };
 use model::{Labels, LabelsBuilder};
 
-use super::poll::Refresh;
+use super::{json_api::host_port, poll::Refresh};
 use crate::{
     config::prometheus::discovery::{DnsSd, RecordType},
     targets::{ADDRESS, TargetGroup},
@@ -134,10 +134,8 @@ impl DnsDiscovery {
 }
 
 fn target_of(name: &str, host: &str, port: u16) -> LabelsBuilder {
-    let host = host.trim_end_matches('.');
-    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let mut labels = LabelsBuilder::default();
-    labels.set(ADDRESS, &address).set(NAME, name);
+    labels.set(ADDRESS, &host_port(host.trim_end_matches('.'), port)).set(NAME, name);
     labels
 }
 

@@ -3,9 +3,12 @@
 //! A mechanism is one file and one line in [`spawn`]. It replaces all that it found each time; while it can't say anything, as its
 //! server does not answer, what it said last stands.
 
+mod consul;
 mod dns;
+mod docker;
 mod file;
 mod http;
+mod json_api;
 mod poll;
 
 use std::{
@@ -27,6 +30,7 @@ use crate::{
 };
 
 use dns::DnsDiscovery;
+use docker::DockerDiscovery;
 use http::HttpDiscovery;
 
 /// Changes that come one after the other are handed on together.
@@ -101,6 +105,11 @@ fn spawn(mechanism: Discovery, folder: PathBuf, updates: Updates, tasks: &mut Jo
         Discovery::Dns(config) => {
             let interval = config.refresh_interval.get();
             tasks.spawn(poll::run(DnsDiscovery::new(config), interval, updates));
+        }
+        Discovery::Consul(config) => drop(tasks.spawn(consul::run(config, folder, updates))),
+        Discovery::Docker(config) => {
+            let interval = config.refresh_interval.get();
+            tasks.spawn(poll::run(DockerDiscovery::new(config, &folder), interval, updates));
         }
         other => {
             tracing::warn!(

@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     sync::Semaphore,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -190,6 +190,11 @@ pub(super) fn was_closed(error: &hyper::Error) -> bool {
 
 /// Connects to an origin.
 pub(super) async fn connect(client: &Client, origin: Origin) -> Result<Connection, RequestError> {
+    if let Some(path) = &client.socket {
+        let dial = |source| ConnectError::Dial { address: path.display().to_string(), source };
+        let stream = UnixStream::connect(path).await.map_err(dial)?;
+        return Ok(Connection { origin, link: Link::Idle(Box::new(stream)), proxy: None });
+    }
     let proxy = client.proxy.of(&origin).map_err(ConnectError::from)?;
     if !origin.is_tls {
         let stream = match &proxy {

@@ -9,7 +9,7 @@ mod credentials;
 mod proxy;
 mod tls;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -37,6 +37,8 @@ pub(crate) struct Client {
     proxy: proxy::Proxies,
     follow_redirects: bool,
     headers: Vec<(HeaderName, Vec<credentials::Secret>)>,
+    /// Where every request goes, whatever host it names.
+    socket: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +69,13 @@ impl Client {
             proxy: proxy::Proxies::new(&config.proxy),
             follow_redirects: config.follow_redirects,
             headers: headers.collect(),
+            socket: None,
         }
+    }
+
+    /// The same by a socket of this machine.
+    pub(crate) fn over_socket(self, path: PathBuf) -> Self {
+        Self { socket: Some(path), ..self }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Discovery, end to end: what each mechanism finds, beside the real thing where there is one.
 
+mod consul;
 mod dns;
+mod docker;
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::not_empty;
 use crate::config::{
-    prometheus::http_client::HttpClient,
+    prometheus::http_client::{BasicAuth, HttpClient, SecretSource},
     units::PromDuration,
     yaml::{Fault, Keys, Secret, Section},
 };
@@ -37,9 +37,9 @@ impl Section for ConsulSd {
         {
             keys.at_most_one_of(&[old, section])?;
         }
-        let _username: Option<String> = keys.get("username")?;
-        let _password: Option<Secret> = keys.get("password")?;
-        let consul = Self {
+        let username: Option<String> = keys.get("username")?;
+        let password: Option<Secret> = keys.get("password")?;
+        let mut consul = Self {
             server: keys.or("server", "localhost:8500")?,
             path_prefix: keys.or_default("path_prefix")?,
             token: keys.get("token")?,
@@ -58,6 +58,10 @@ impl Section for ConsulSd {
             client: HttpClient::take(keys)?,
         };
         not_empty(keys, "server", &consul.server)?;
+        if let Some(username) = username {
+            let username = Some(SecretSource::Inline(Secret::new(username)));
+            consul.client.basic_auth = Some(BasicAuth { username, password: password.map(SecretSource::Inline) });
+        }
         Ok(consul)
     }
 }
