@@ -3,6 +3,7 @@
 //! A mechanism is one file and one line in [`spawn`]. It replaces all that it found each time; while it can't say anything, as its
 //! server does not answer, what it said last stands.
 
+mod aws;
 mod consul;
 mod dns;
 mod docker;
@@ -29,6 +30,7 @@ use crate::{
     targets::{TargetGroup, file::group_of},
 };
 
+use aws::ec2::Ec2Discovery;
 use dns::DnsDiscovery;
 use docker::DockerDiscovery;
 use http::HttpDiscovery;
@@ -107,6 +109,10 @@ fn spawn(mechanism: Discovery, folder: PathBuf, updates: Updates, tasks: &mut Jo
             tasks.spawn(poll::run(DnsDiscovery::new(config), interval, updates));
         }
         Discovery::Consul(config) => drop(tasks.spawn(consul::run(config, folder, updates))),
+        Discovery::Ec2(config) => {
+            let interval = config.refresh_interval.get();
+            tasks.spawn(poll::run(Ec2Discovery::new(config, &folder), interval, updates));
+        }
         Discovery::Docker(config) => {
             let interval = config.refresh_interval.get();
             tasks.spawn(poll::run(DockerDiscovery::new(config, &folder), interval, updates));

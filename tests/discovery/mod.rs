@@ -3,6 +3,7 @@
 mod consul;
 mod dns;
 mod docker;
+mod ec2;
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
 
@@ -12,9 +13,15 @@ use crate::harness::{http, server::Server};
 
 /// A server whose jobs are discovered; nobody scrapes what is found more often than once an hour.
 fn discovering(folder: &Path, jobs: &str) -> Server {
+    discovering_with(folder, jobs, &[])
+}
+
+/// The same with variables of the environment.
+fn discovering_with(folder: &Path, jobs: &str, variables: &[(&str, &str)]) -> Server {
     let file = folder.join("millrace.yml");
     fs::write(&file, format!("global: {{scrape_interval: 1h}}\nscrape_configs:\n{jobs}")).expect("a file");
-    Server::start(folder, &[&format!("--config.file={}", file.display()), "--web.enable-lifecycle"])
+    let args = [&format!("--config.file={}", file.display()), "--web.enable-lifecycle"];
+    Server::start_with(folder, &args, variables)
 }
 
 /// Labels of a job's targets before relabelling, without those that the job itself gives them.

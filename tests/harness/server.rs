@@ -31,7 +31,12 @@ pub(crate) fn run_to_end(args: &[&str]) -> Output {
 impl Server {
     /// Starts on a port of its choice and waits until it is ready.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut server = Self::launch(folder, args);
+        Self::start_with(folder, args, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub(crate) fn start_with(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut server = Self::launch_with(folder, args, variables);
         eventually("readiness", || {
             if let Some(status) = server.child.try_wait().expect("a child") {
                 panic!("ended with {status}: {}", server.log());
@@ -43,6 +48,10 @@ impl Server {
 
     /// Starts and waits until it listens.
     pub(crate) fn launch(folder: &Path, args: &[&str]) -> Self {
+        Self::launch_with(folder, args, &[])
+    }
+
+    fn launch_with(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let log = folder.join("log");
         let file = fs::File::create(&log).expect("a log file");
         let mut child = millrace()
@@ -50,6 +59,7 @@ impl Server {
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg("--web.listen-address=127.0.0.1:0")
             .args(args)
+            .envs(variables.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stderr(file)

@@ -156,6 +156,20 @@ impl HttpClient {
         }
     }
 
+    /// One that says nothing.
+    pub(crate) fn plain() -> Self {
+        Self {
+            basic_auth: None,
+            authorization: None,
+            oauth2: None,
+            tls: TlsConfig::default(),
+            proxy: Proxy::default(),
+            follow_redirects: true,
+            enable_http2: true,
+            http_headers: BTreeMap::new(),
+        }
+    }
+
     /// With all paths seen from the configuration's folder.
     pub(crate) fn seen_from(&self, folder: &Path) -> Self {
         let mut client = self.clone();
@@ -173,14 +187,7 @@ impl HttpClient {
 
     /// Whether anything is said that a client without these keys would not do.
     pub(crate) fn is_plain(&self) -> bool {
-        self.basic_auth.is_none()
-            && self.authorization.is_none()
-            && self.oauth2.is_none()
-            && self.tls == TlsConfig::default()
-            && self.proxy == Proxy::default()
-            && self.follow_redirects
-            && self.enable_http2
-            && self.http_headers.is_empty()
+        *self == Self::plain()
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) enum Discovery {
 impl Discovery {
     /// Whether this release finds anything by it.
     pub(crate) fn has_effect(&self) -> bool {
-        !matches!(self, Self::Kubernetes(_) | Self::Ec2(_) | Self::Other(_))
+        !matches!(self, Self::Kubernetes(_) | Self::Other(_))
     }
 
     /// The key that it stands under.
