@@ -287,8 +287,10 @@ fn pages() -> Vec<(&'static str, Vec<u8>)> {
     all
 }
 
+type Choice = fn(&[u8]) -> bool;
+
 /// Jobs that scrape pages: their names and keys, and which pages they scrape.
-const JOBS: [(&str, &str, fn(&[u8]) -> bool); 3] = [
+const JOBS: [(&str, &str, Choice); 3] = [
     ("plain", "", |_| true),
     ("converted", "convert_classic_histograms_to_nhcb: true", has_histogram),
     (

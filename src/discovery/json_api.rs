@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::{
-    StatusCode, Uri,
+    Response, StatusCode, Uri,
+    body::Incoming,
     header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
 };
 use serde::de::DeserializeOwned;
@@ -61,23 +63,40 @@ impl JsonApi {
         &mut self,
         url: &str,
     ) -> Result<(HeaderMap, T), ApiError> {
+        let response = self.open(url).await?;
+        let headers = response.headers().clone();
+        let body = self.body(url, response).await?;
+        match serde_json::from_slice(&body) {
+            Ok(answer) => Ok((headers, answer)),
+            Err(source) => Err(ApiError::Json { url: url.to_owned(), source }),
+        }
+    }
+
+    /// An answer whose body is still to be read, and which is no refusal.
+    pub(super) async fn open(&mut self, url: &str) -> Result<Response<Incoming>, ApiError> {
         let uri: Uri = url
             .parse()
             .map_err(|_| RequestError::Url(url.to_owned(), "it holds signs that have to stand behind percent signs"))?;
         let response = self.session.get(&uri, &self.headers).await?;
-        let (status, headers) = (response.status(), response.headers().clone());
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(response);
+        }
+        let body = self.body(url, response).await?;
+        let text: String = String::from_utf8_lossy(&body).trim().chars().take(SHOWN).collect();
+        Err(ApiError::Status { url: url.to_owned(), status, text })
+    }
+
+    /// The next piece of an answer that comes without end; `None`: it has ended.
+    pub(super) async fn next_piece(&mut self, body: &mut Incoming) -> Option<Result<Bytes, BodyError>> {
+        self.session.next_piece(body).await
+    }
+
+    async fn body(&mut self, url: &str, response: Response<Incoming>) -> Result<Vec<u8>, ApiError> {
         let mut body = Vec::new();
-        let url = url.to_owned();
-        if let Err(source) = self.session.read_body(response, ANSWER_BYTES_MAX, &mut body).await {
-            return Err(ApiError::Body { url, source });
-        }
-        if status != StatusCode::OK {
-            let text: String = String::from_utf8_lossy(&body).trim().chars().take(SHOWN).collect();
-            return Err(ApiError::Status { url, status, text });
-        }
-        match serde_json::from_slice(&body) {
-            Ok(answer) => Ok((headers, answer)),
-            Err(source) => Err(ApiError::Json { url, source }),
+        match self.session.read_body(response, ANSWER_BYTES_MAX, &mut body).await {
+            Ok(()) => Ok(body),
+            Err(source) => Err(ApiError::Body { url: url.to_owned(), source }),
         }
     }
 }

@@ -10,6 +10,7 @@ mod docker;
 mod file;
 mod http;
 mod json_api;
+mod kubernetes;
 mod poll;
 
 use std::{
@@ -113,6 +114,7 @@ fn spawn(mechanism: Discovery, folder: PathBuf, updates: Updates, tasks: &mut Jo
             let interval = config.refresh_interval.get();
             tasks.spawn(poll::run(Ec2Discovery::new(config, &folder), interval, updates));
         }
+        Discovery::Kubernetes(config) => drop(tasks.spawn(kubernetes::run(config, folder, updates))),
         Discovery::Docker(config) => {
             let interval = config.refresh_interval.get();
             tasks.spawn(poll::run(DockerDiscovery::new(config, &folder), interval, updates));

@@ -12,7 +12,7 @@ mod tls;
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
     body::Incoming,
@@ -139,6 +139,21 @@ impl Session {
             Err(_) => self.connection = None,
         }
         read
+    }
+
+    /// The next piece of a body that comes without end, as it stands. `None`: it has ended.
+    pub(crate) async fn next_piece(&mut self, body: &mut Incoming) -> Option<Result<Bytes, BodyError>> {
+        let connection = self.connection.as_mut()?;
+        loop {
+            let frame = connection.drive(body.frame()).await?;
+            match frame {
+                Ok(frame) => match frame.into_data() {
+                    Ok(data) => return Some(Ok(data)),
+                    Err(_trailers) => {}
+                },
+                Err(error) => return Some(Err(BodyError::Read(with_causes(&error)))),
+            }
+        }
     }
 
     /// A connection that the other side has closed meanwhile is made anew, once.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::Ipv6Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -130,7 +131,12 @@ fn url_text(job: &ScrapeConfig, labels: &Labels) -> String {
     let path = escaped_path(get("__metrics_path__"));
     let slash = if path.starts_with('/') || path.is_empty() { "" } else { "/" };
     let scheme = if get("__scheme__").is_empty() { "http" } else { get("__scheme__") };
-    let mut url = format!("{scheme}://{}{slash}{path}", get(ADDRESS));
+    // Discovery may find an address of IPv6 alone, which a URL has in brackets.
+    let address = match get(ADDRESS).parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]"),
+        Err(_) => get(ADDRESS).to_owned(),
+    };
+    let mut url = format!("{scheme}://{address}{slash}{path}");
     let mut query = Serializer::new(String::new());
     for (name, values) in &params {
         query.extend_pairs(values.iter().map(|value| (name, value)));
@@ -177,6 +183,7 @@ mod tests {
             url(&[("__address__", "[::1]"), ("__scheme__", "https")]).as_deref(),
             Ok("https://[::1]/?a=%26&b=1&b=2")
         );
+        assert_eq!(url(&[("__address__", "fd00::1")]).as_deref(), Ok("http://[fd00::1]/?a=%26&b=1&b=2"));
         assert!(url(&[("__address__", "a b")]).is_err());
     }
 

@@ -4,6 +4,7 @@ mod consul;
 mod dns;
 mod docker;
 mod ec2;
+mod kubernetes;
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path};
 

@@ -20,9 +20,13 @@ fn what_exists_is_applied_and_the_rest_is_named() {
     assert_eq!(retention.size.map(Size::bytes), Some(512 << 20));
     assert_eq!(retention.percentage, Some(0.5));
     assert_eq!(config.without_effect, ["rule_files"]);
-    let dns = parsed("scrape_configs: [{job_name: x, scrape_native_histograms: true, dns_sd_configs: [{names: [a]}]}]");
-    let dns = dns.expect("a good file");
-    assert_eq!(dns.without_effect, ["dns_sd_configs"]);
+    let mechanisms =
+        "dns_sd_configs: [{names: [a], name_servers: ['127.0.0.1:53']}], gce_sd_configs: [{project: a, zone: b}]";
+    let discovered =
+        parsed(&format!("scrape_configs: [{{job_name: x, scrape_native_histograms: true, {mechanisms}}}]"));
+    assert_eq!(discovered.expect("a good file").without_effect, ["gce_sd_configs"]);
+    let wrong = parsed(&format!("scrape_configs: [{{job_name: x, {}}}]", mechanisms.replace(":53'", "'")));
+    assert!(wrong.expect_err("no port").to_string().contains("\"127.0.0.1\" is no address with a port"));
     assert_eq!(parsed(config.to_yaml()), Ok(config.clone()), "what is shown says the same:\n{}", config.to_yaml());
     assert_eq!(parsed("storage: {exemplars: {max_exemplars: -1}}").map(|config| config.storage.exemplars_max), Ok(0));
 }

@@ -21,7 +21,7 @@ pub(crate) use ec2::{Ec2Sd, Filter};
 pub(crate) use file::FileSd;
 pub(crate) use groups::StaticGroup;
 pub(crate) use http::HttpSd;
-pub(crate) use kubernetes::KubernetesSd;
+pub(crate) use kubernetes::{AttachMetadata, KubernetesSd, Namespaces, Role, Selector};
 
 /// Where targets come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ pub(crate) enum Discovery {
 impl Discovery {
     /// Whether this release finds anything by it.
     pub(crate) fn has_effect(&self) -> bool {
-        !matches!(self, Self::Kubernetes(_) | Self::Other(_))
+        !matches!(self, Self::Other(_))
     }
 
     /// The key that it stands under.
