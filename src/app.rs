@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     api::{
-        self, Inner, Shared,
+        self, Inner, PushedMetrics, Shared,
         server::{self, ListenError},
     },
     calendar,
@@ -33,6 +33,7 @@ use crate::{
         prometheus::{self, ConfigFileError, FileConfig},
         tuning::{self, Finding, Tuning, TuningError},
     },
+    push_gateway::{self, PushGateway},
     query::{QueryService, storage::Storage},
     resharding,
     scrape::{Features, Scraper},
@@ -48,6 +49,9 @@ const IDLE_THREAD: Duration = Duration::from_secs(10);
 /// Blocking threads beside those of queries and their helpers: reload, lists of labels.
 const BLOCKING_THREADS_EXTRA: usize = 16;
 const INGEST_FLAG: &str = "ingest.listen-address";
+const PUSH_FLAG: &str = "push.listen-address";
+/// Folder of pushed metrics in the data directory.
+const PUSH_FOLDER: &str = "pushed";
 
 /// What the outside may ask of a running server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,8 @@ pub(crate) enum ServeError {
     DataPlane(StartError),
     #[error("open the blocks: {0}")]
     Blocks(blocks::BlocksError),
+    #[error("open the push gateway: {0}")]
+    PushGateway(#[from] push_gateway::StoreError),
     #[error("end the shards as they were: {0}")]
     Stop(Refusal),
     #[error("start the threads of the control plane: {0}")]
@@ -163,12 +169,17 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
     let (orders, mut received) = mpsc::unbounded_channel();
     let query_log = config.open_query_log()?;
     let processors = data_plane.placement.control.len();
+    let push_listener = match &command.flags.push_listen_address {
+        Some(address) => Some(server::listen(PUSH_FLAG, address).await?),
+        None => None,
+    };
     let shared = shared(command, config, &listeners, (summary, processors), orders);
     shared.queries.log.set_file(query_log);
     let mut servers = Servers::new(shared.clone());
     for listener in listeners {
         servers.start(listener, api::router(&shared));
     }
+    start_push_listener(&shared, &mut servers, push_listener);
     announce(&shared);
     if let Some(from) = resharding::other_number(&data_plane) {
         tokio::select! {
@@ -194,6 +205,7 @@ async fn run(command: ServeCommand, config: FileConfig, tuning: Tuning) -> Resul
             return Ok(());
         }
     }
+    let _expiring = open_push_gateway(&shared).await?;
     start_scraping(&shared);
     announce_ready(&shared, &data_plane);
     manager.ready();
@@ -303,6 +315,8 @@ fn shared(
         flags: command.flags,
         storage: OnceLock::new(),
         scraper: OnceLock::new(),
+        push_gateway: OnceLock::new(),
+        pushed_metrics: OnceLock::new(),
         config: Mutex::new(Arc::new(config)),
         stopping: AtomicBool::new(false),
         orders,
@@ -328,8 +342,47 @@ fn start_scraping(shared: &Shared) {
         native_histograms: shared.flags.has_feature("native-histograms"),
         start_times: shared.flags.has_feature("created-timestamp-zero-ingestion"),
     };
-    let scraper = shared.scraper.get_or_init(|| Scraper::new(storage, features));
-    scraper.apply(&shared.config(), shared.config_folder());
+    shared.scraper.get_or_init(|| Scraper::new(storage, features));
+    shared.apply_scraping();
+}
+
+fn start_push_listener(shared: &Shared, servers: &mut Servers, listener: Option<TcpListener>) {
+    if let Some(listener) = listener {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, url = format!("http://{}/", reachable(address)), "listening for pushed metrics");
+            scrape_pushed_metrics(shared, reachable(address).to_string(), "/metrics".to_owned());
+        }
+        servers.start(listener, api::push_gateway::router(shared));
+    }
+    if let (Some(prefix), Some(address)) = (&shared.flags.push_route_prefix, shared.addresses.first()) {
+        let path = format!("{}{prefix}/metrics", shared.route_prefix);
+        scrape_pushed_metrics(shared, reachable(*address).to_string(), path);
+    }
+}
+
+fn scrape_pushed_metrics(shared: &Shared, address: String, path: String) {
+    // With both, they show the same.
+    let _set = shared.pushed_metrics.set(PushedMetrics { address, path });
+}
+
+/// Opens the push gateway, if there is to be one; what it returns lets groups go when their time is over.
+async fn open_push_gateway(shared: &Shared) -> Result<JoinSet<()>, ServeError> {
+    let mut expiring = JoinSet::new();
+    if shared.pushed_metrics.get().is_none() {
+        return Ok(expiring);
+    }
+    let flags = &shared.flags;
+    let settings = push_gateway::Settings {
+        folder: flags.storage_path.join(PUSH_FOLDER),
+        is_unchecked: flags.push_unchecked,
+        has_utf8_names: flags.push_utf8_names,
+        time_to_live: Some(flags.push_time_to_live.get()).filter(|life| !life.is_zero()),
+    };
+    let opened = tokio::task::spawn_blocking(move || PushGateway::open(settings)).await;
+    let gateway = opened.map_err(|error| ServeError::Runtime(io::Error::other(error)))??;
+    expiring.spawn(gateway.clone().expire());
+    assert!(shared.push_gateway.set(gateway).is_ok(), "set once, here");
+    Ok(expiring)
 }
 
 fn announce(shared: &Shared) {

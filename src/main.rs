@@ -15,6 +15,7 @@ mod json;
 mod load;
 mod local_storage;
 mod promql_command;
+mod push_gateway;
 mod query;
 mod query_command;
 mod resharding;

@@ -18,6 +18,7 @@ mod log_directories;
 mod native_queries;
 mod out_of_order;
 mod peers;
+mod push_gateway;
 mod query_command;
 mod query_help;
 mod resharding;

@@ -24,6 +24,9 @@ pub(crate) async fn show(State(shared): State<Shared>) -> Response {
     if let Some(scraper) = shared.scraper.get() {
         scraper.write_metrics(&mut page);
     }
+    if let Some(gateway) = shared.push_gateway.get() {
+        gateway.write_metrics(&mut page);
+    }
     // A shard that does not answer leaves its lines out: the rest of the page is needed most just then.
     if let Some(storage) = shared.storage.get()
         && let Ok(stats) = storage.stats().await

@@ -9,6 +9,7 @@ pub(crate) mod lifecycle;
 mod metrics_page;
 mod origin;
 mod params;
+pub(crate) mod push_gateway;
 pub(crate) mod server;
 mod stream;
 mod v1;
@@ -44,6 +45,7 @@ use crate::{
         flags::ServeFlags,
         prometheus::{self, ConfigFileError, FileConfig},
     },
+    push_gateway::PushGateway,
     query::{QueryService, storage::Storage},
     scrape::Scraper,
     telemetry::metrics::Metrics,
@@ -74,9 +76,18 @@ pub(crate) struct Inner {
     pub(crate) storage: OnceLock<Storage>,
     /// Set once recovery is done.
     pub(crate) scraper: OnceLock<Scraper>,
+    /// Set once it is open, if there is to be one, and where its page is.
+    pub(crate) push_gateway: OnceLock<Arc<PushGateway>>,
+    pub(crate) pushed_metrics: OnceLock<PushedMetrics>,
     pub(crate) config: Mutex<Arc<FileConfig>>,
     pub(crate) stopping: AtomicBool,
     pub(crate) orders: mpsc::UnboundedSender<Order>,
+}
+
+/// Where pushed metrics are scraped.
+pub(crate) struct PushedMetrics {
+    pub(crate) address: String,
+    pub(crate) path: String,
 }
 
 impl Inner {
@@ -110,11 +121,20 @@ impl Inner {
         }
         let config = Arc::new(config);
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config.clone();
-        if let Some(scraper) = self.scraper.get() {
-            scraper.apply(&config, self.config_folder());
-        }
+        self.apply_scraping();
         tracing::info!(file = %self.flags.config_file.display(), "configuration loaded");
         Ok(())
+    }
+
+    /// Scrapes what the configuration says, and what was pushed.
+    pub(crate) fn apply_scraping(&self) {
+        let Some(scraper) = self.scraper.get() else { return };
+        let mut config = self.config();
+        if let Some(pushed) = self.pushed_metrics.get() {
+            let with_pushed = FileConfig::clone(&config).with_pushed_metrics(&pushed.address, &pushed.path);
+            config = Arc::new(with_pushed);
+        }
+        scraper.apply(&config, self.config_folder());
     }
 
     /// Where paths in the configuration are seen from.
@@ -162,8 +182,12 @@ pub(crate) fn router(shared: &Shared) -> Router {
         .route("/-/ready", get(lifecycle::ready))
         .route("/-/reload", post(lifecycle::reload).put(lifecycle::reload).fallback(lifecycle::post_only))
         .route("/-/quit", post(lifecycle::quit).put(lifecycle::quit).fallback(lifecycle::post_only))
-        .route_layer(middleware::from_fn_with_state(shared.clone(), count))
-        .method_not_allowed_fallback(method_not_allowed);
+        .route_layer(middleware::from_fn_with_state(shared.clone(), count));
+    let routes = match &shared.flags.push_route_prefix {
+        Some(prefix) => routes.nest(prefix, push_gateway::routes(shared)),
+        None => routes,
+    };
+    let routes = routes.method_not_allowed_fallback(method_not_allowed);
     let routes = match shared.route_prefix.as_str() {
         "" => routes,
         prefix => {

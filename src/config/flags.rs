@@ -164,6 +164,26 @@ pub(crate) struct ServeFlags {
     #[arg(long = "ingest.listen-address", value_name = "HOST:PORT")]
     pub(crate) ingest_listen_address: Option<String>,
 
+    /// Address of a push gateway for jobs that end before they are scraped; off unless set
+    #[arg(long = "push.listen-address", value_name = "HOST:PORT")]
+    pub(crate) push_listen_address: Option<String>,
+
+    /// Path of the push gateway on the web address, such as /pushgateway; off unless set
+    #[arg(long = "push.route-prefix", value_name = "PATH", value_parser = route_path)]
+    pub(crate) push_route_prefix: Option<String>,
+
+    /// How long a group of pushed metrics stays after its last push, if the push itself does not say; 0s: until it is deleted
+    #[arg(long = "push.time-to-live", value_name = "DURATION", default_value = "0s")]
+    pub(crate) push_time_to_live: PromDuration,
+
+    /// Take pushed metrics without looking whether they contradict those that are there
+    #[arg(long = "push.disable-consistency-check", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set)]
+    pub(crate) push_unchecked: bool,
+
+    /// Let names of labels in the paths of pushes stand for any letters, in their escaped form U__...
+    #[arg(long = "push.enable-utf8-names", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set)]
+    pub(crate) push_utf8_names: bool,
+
     /// How long a request may take to arrive, and how long an idle connection is kept
     #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m")]
     pub(crate) read_timeout: PromDuration,
@@ -276,6 +296,19 @@ const FEATURES: [&str; 8] = [
     // Always on; `storage.exemplars.max_exemplars: 0` switches it off.
     "exemplar-storage",
 ];
+
+/// A path with a slash in front and none behind, of names alone.
+fn route_path(text: &str) -> Result<String, String> {
+    let path = text.trim_matches('/');
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    if path.split('/').all(is_part) {
+        Ok(format!("/{path}"))
+    } else {
+        Err(format!("{text:?} is no path such as /pushgateway"))
+    }
+}
 
 impl ServeFlags {
     pub(crate) fn parse_options(&self) -> ParseOptions {

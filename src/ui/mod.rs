@@ -1,6 +1,7 @@
 //! The status page: plain HTML, readable without scripts and in a text browser.
 
 pub(crate) mod cardinality;
+pub(crate) mod push_gateway;
 pub(crate) mod service_discovery;
 pub(crate) mod targets;
 

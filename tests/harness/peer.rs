@@ -70,6 +70,12 @@ pub(crate) fn node_exporter(folder: &Path) -> Peer {
     start("prometheus-node-exporter", folder, &[format!("--web.listen-address={address}")], address, "/metrics")
 }
 
+/// A Pushgateway that keeps nothing on disk.
+pub(crate) fn pushgateway(folder: &Path) -> Peer {
+    let address = loopback();
+    start("prometheus-pushgateway", folder, &[format!("--web.listen-address={address}")], address, "/-/ready")
+}
+
 /// A Prometheus with this configuration.
 pub(crate) fn prometheus(folder: &Path, config: &str) -> Peer {
     prometheus_with(folder, config, &[])

@@ -9,6 +9,7 @@ use wire::{
             BucketMessage, CounterMessage, ExemplarMessage, FamilyMessage, HistogramMessage, LabelPairMessage,
             MetricMessage, QuantileMessage, SpanMessage, SummaryMessage, TimestampMessage, ValueMessage, kind,
         },
+        family_text,
         lines::Known,
         reader::LabelText,
     },
@@ -24,6 +25,7 @@ use super::Target;
 pub const TARGETS: &[Target] = &[
     Target { name: "exposition", run: exposition, seeds: exposition_seeds },
     Target { name: "exposition_gathered", run: exposition_gathered, seeds: exposition_gathered_seeds },
+    Target { name: "pushed_families", run: pushed_families, seeds: pushed_families_seeds },
     Target { name: "openmetrics", run: openmetrics, seeds: openmetrics_seeds },
     Target { name: "remote_write_v1", run: remote_write_v1, seeds: || seeds(Protocol::V1) },
     Target { name: "remote_write_v2", run: remote_write_v2, seeds: || seeds(Protocol::V2) },
@@ -126,6 +128,33 @@ fn exposition_seeds() -> Vec<Vec<u8>> {
         pages("0", "a 1\nb 2\nc 3\n", "a 1\nx{y=\"z\"} 7\nc 3\nb 2\na 2\n"),
         pages("1", "a 1\nb 2\n# EOF\n", "b 2\na 1\n# EOF\n"),
     ]
+}
+
+/// Any bytes are metric families, as text or in protobuf, or a mistake in them; what is read as text and written again reads as the same.
+pub fn pushed_families(input: &[u8]) {
+    let [choice, body @ ..] = input else { return };
+    if choice & 1 == 0 {
+        if let Ok(families) = wire::exposition::families::read_all(body) {
+            let mut page = String::new();
+            families.iter().for_each(|family| family_text::write(&mut page, family, family_text::Names::Underscores));
+        }
+        return;
+    }
+    let Ok(families) = family_text::read(body) else { return };
+    let mut page = String::new();
+    families.iter().for_each(|family| family_text::write(&mut page, family, family_text::Names::Quoted));
+    let again = family_text::read(page.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{page}"));
+    let names = |families: &[FamilyMessage]| -> Vec<(String, i32, usize)> {
+        families.iter().map(|family| (family.name.clone(), family.kind, family.metric.len())).collect()
+    };
+    assert_eq!(names(&again), names(&families), "{page}");
+}
+
+fn pushed_families_seeds() -> Vec<Vec<u8>> {
+    let text = b"\x01# HELP h What\\n.\n# TYPE h histogram\nh_bucket{a=\"b\",le=\"0.5\"} 1\nh_bucket{a=\"b\",le=\"+Inf\"} 2\nh_sum{a=\"b\"} 3\n\
+        h_count{a=\"b\"} 2\n# TYPE s summary\ns{quantile=\"0.5\"} NaN\ns_sum 1\ns_count 2\n# TYPE c counter\nc 1 1000\n{\"a.b\",\"c.d\"=\"\\\"\"} 1\n";
+    let protobuf = exposition_gathered_seeds().swap_remove(0);
+    vec![text.to_vec(), protobuf]
 }
 
 /// Any bytes are a page in protobuf or a mistake in one, whatever is wanted of it; so are lines that go together. Each series is written so

@@ -213,6 +213,24 @@ impl FileConfig {
         Ok(())
     }
 
+    /// The same with a job that scrapes what was pushed to this server, unless a job has its name already.
+    pub(crate) fn with_pushed_metrics(mut self, address: &str, path: &str) -> Self {
+        const JOB: &str = "pushgateway";
+        if self.scrape_configs.iter().any(|job| job.job_name == JOB) {
+            return self;
+        }
+        let text = format!(
+            "scrape_configs: [{{job_name: {JOB}, honor_labels: true, metrics_path: {path:?}, static_configs: [{{targets: [{address:?}]}}]}}]"
+        );
+        let take = |keys: &mut Keys<'_>| {
+            keys.sections("scrape_configs", |keys| ScrapeConfig::take(keys, &self.global)).map(ScrapeConfigFile)
+        };
+        let node = document(Path::new(JOB), &text).expect("YAML as it stands here");
+        let (ScrapeConfigFile(jobs), _) = yaml::section_by(&node, "", take).expect("keys as they stand here");
+        self.scrape_configs.extend(jobs);
+        self
+    }
+
     /// How far behind the newest sample one may be that is out of order, in milliseconds; 0: none may.
     pub(crate) fn out_of_order_window_ms(&self) -> i64 {
         let window = self.storage.tsdb.out_of_order_time_window;

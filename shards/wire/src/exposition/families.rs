@@ -10,7 +10,10 @@ use model::{
 };
 use prost::Message;
 
-use super::reader::{Exemplar, LabelText};
+use super::{
+    protobuf_page::ProtobufError,
+    reader::{Exemplar, LabelText},
+};
 
 #[derive(Clone, PartialEq, Message)]
 pub struct FamilyMessage {
@@ -196,21 +199,28 @@ impl From<ExemplarMessage> for Exemplar<'static> {
     }
 }
 
+impl BucketMessage {
+    /// Observations up to its bound.
+    pub fn count(&self) -> f64 {
+        if self.cumulative_count_float == 0.0 { self.cumulative_count as f64 } else { self.cumulative_count_float }
+    }
+}
+
 impl HistogramMessage {
     /// Whether it has native buckets, or at least where they would begin. Without, it is a classic one.
-    pub(super) fn is_native(&self) -> bool {
+    pub fn is_native(&self) -> bool {
         !self.positive_span.is_empty()
             || !self.negative_span.is_empty()
             || self.zero_threshold > 0.0
             || self.zero_count > 0
     }
 
-    pub(super) fn count(&self) -> f64 {
+    pub fn count(&self) -> f64 {
         if self.sample_count_float == 0.0 { self.sample_count as f64 } else { self.sample_count_float }
     }
 
     /// The native histogram. Whether it makes sense is for [`Histogram::check`] to say.
-    pub(super) fn native(&self, is_gauge: bool) -> Histogram {
+    pub fn native(&self, is_gauge: bool) -> Histogram {
         let spans = |spans: &[SpanMessage]| {
             spans.iter().map(|SpanMessage { offset, length }| Span { offset: *offset, length: *length }).collect()
         };
@@ -240,4 +250,29 @@ impl HistogramMessage {
             custom_values: Vec::new(),
         }
     }
+}
+
+/// Reads metric families, each behind its length.
+///
+/// # Errors
+/// At the first that does not decode, or has a native histogram that contradicts itself.
+pub fn read_all(page: &[u8]) -> Result<Vec<FamilyMessage>, ProtobufError> {
+    let (mut families, mut rest) = (Vec::new(), page);
+    while !rest.is_empty() {
+        let wrong = |what| ProtobufError { offset: page.len() - rest.len(), what };
+        let family = FamilyMessage::decode_length_delimited(&mut rest);
+        let family = family.map_err(|_| wrong("a metric family that does not decode"))?;
+        let histograms = family.metric.iter().filter_map(|metric| metric.histogram.as_ref());
+        if histograms
+            .filter(|histogram| histogram.is_native())
+            .any(|histogram| histogram.native(false).check().is_err())
+        {
+            return Err(ProtobufError {
+                offset: page.len() - rest.len(),
+                what: "a native histogram before here has numbers that contradict each other",
+            });
+        }
+        families.push(family);
+    }
+    Ok(families)
 }

@@ -9,6 +9,7 @@
 
 mod classic;
 pub mod families;
+pub mod family_text;
 pub mod gathered;
 mod label_text;
 pub mod lines;

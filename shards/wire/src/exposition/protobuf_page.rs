@@ -9,7 +9,7 @@ use model::{Histogram, METRIC_NAME, value_text};
 use prost::Message;
 
 use super::{
-    families::{BucketMessage, CounterMessage, HistogramMessage, SummaryMessage, start_time},
+    families::{CounterMessage, HistogramMessage, SummaryMessage, start_time},
     gathered::{Gathered, Gatherer, Wanted},
     reader::{Exemplar, LabelText, Metadata, MetricKind, ZERO_IN_NAME},
 };
@@ -247,7 +247,7 @@ impl<'p> Reading<'p> {
         for bucket in &message.bucket {
             has_end = bucket.upper_bound == f64::INFINITY;
             let exemplars = bucket.exemplar.clone().into_iter().map(Exemplar::from).collect();
-            self.push_bound((&names.bucket, "le", bucket.upper_bound), cumulative(bucket), times, exemplars);
+            self.push_bound((&names.bucket, "le", bucket.upper_bound), bucket.count(), times, exemplars);
             if has_end {
                 break;
             }
@@ -301,10 +301,6 @@ impl<'p> Names<'p> {
 
 fn borrowed<'a>((name, value): &'a LabelText<'_>) -> LabelText<'a> {
     (Cow::Borrowed(name), Cow::Borrowed(value))
-}
-
-fn cumulative(bucket: &BucketMessage) -> f64 {
-    if bucket.cumulative_count_float == 0.0 { bucket.cumulative_count as f64 } else { bucket.cumulative_count_float }
 }
 
 /// Only those with a time: the others are worth something in a bucket of their own alone.
