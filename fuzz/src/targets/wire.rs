@@ -141,6 +141,14 @@ pub fn pushed_families(input: &[u8]) {
         return;
     }
     let Ok(families) = family_text::read(body) else { return };
+    let is_part = |name: &str| {
+        let bases = ["_count", "_sum", "_bucket"].into_iter().filter_map(|end| name.strip_suffix(end));
+        bases.into_iter().any(|base| families.iter().any(|family| family.name == base))
+    };
+    if families.iter().any(|family| is_part(&family.name)) {
+        // Whose a line is depends on which comes first; a gateway refuses such.
+        return;
+    }
     let mut page = String::new();
     families.iter().for_each(|family| family_text::write(&mut page, family, family_text::Names::Quoted));
     let again = family_text::read(page.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{page}"));
