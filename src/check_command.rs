@@ -1,7 +1,8 @@
 //! `millrace check`: what promtool's command of this name does, with what this server makes of the files. `config` checks `prometheus.yml`
-//! and the files of rules that it names, `rules` such files alone, `service-discovery` shows a job's targets.
+//! and the files of rules that it names, `rules` such files alone, `metrics` a page, `service-discovery` shows a job's targets.
 
 mod discovery;
+mod metrics;
 
 use std::{
     io::{self, Write},
@@ -13,6 +14,7 @@ use clap::{Args, Subcommand};
 use promql::parser::ParseOptions;
 
 use discovery::{DiscoveryArgs, DiscoveryError};
+use metrics::{MetricsArgs, MetricsError};
 
 use crate::config::{
     flags::parse_options,
@@ -33,6 +35,8 @@ enum CheckCommand {
     Config(ConfigArgs),
     /// Check files of rules; ends with 1 if something is wrong. Templates are not looked into
     Rules(RulesArgs),
+    /// Check a page of metrics from standard input for what is unusual; ends with 3 if there is something
+    Metrics(MetricsArgs),
     /// Show the targets of a job, before and after relabelling
     ServiceDiscovery(DiscoveryArgs),
 }
@@ -68,6 +72,15 @@ pub(crate) enum CheckError {
     Failed(usize, usize),
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+impl CheckError {
+    /// As promtool ends: 3 where it has remarks alone.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Metrics(MetricsError::Remarks(_))) { 3 } else { 1 }
+    }
 }
 
 pub(crate) fn run(args: CheckArgs) -> Result<(), CheckError> {
@@ -78,6 +91,7 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), CheckError> {
             let options = parse_options(&args.features);
             each(&args.files, out, |path, report| check_rules(path, &options, report))
         }
+        CheckCommand::Metrics(args) => Ok(metrics::run(&args, out, &mut io::stderr().lock())?),
         CheckCommand::ServiceDiscovery(args) => Ok(discovery::run(&args, out)?),
     }
 }

@@ -42,7 +42,10 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     match flags::parse(std::env::args_os()) {
         Ok(Command::Serve(command)) => fail_with_line(app::serve(*command)),
-        Ok(Command::Check(args)) => fail_with_line(check_command::run(args)),
+        Ok(Command::Check(args)) => match check_command::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, error.exit_code()),
+        },
         Ok(Command::Load(args)) => fail_with_line(load::run(*args)),
         Ok(Command::Tsdb(args)) => fail_with_line(tsdb_command::run(args)),
         Ok(Command::Promql(args)) => fail_with_line(promql_command::run(args)),
@@ -69,9 +72,11 @@ fn is_help(error: &clap::Error) -> bool {
 fn fail_with_line<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("millrace: {error}");
-            ExitCode::from(EXIT_FAILURE)
-        }
+        Err(error) => fail(&error, EXIT_FAILURE),
     }
+}
+
+fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    eprintln!("millrace: {error}");
+    ExitCode::from(code)
 }

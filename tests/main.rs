@@ -3,6 +3,7 @@
 mod api;
 mod blocks;
 mod cardinality;
+mod check_metrics;
 mod config;
 mod deletion;
 mod differential;

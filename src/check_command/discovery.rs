@@ -10,11 +10,17 @@ use model::Labels;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    config::prometheus::{self, ConfigFileError, FileConfig, discovery::Discovery, files_of, scrape::ScrapeConfig},
+    config::{
+        flags::{LogFormat, LogLevel},
+        prometheus::{self, ConfigFileError, FileConfig, discovery::Discovery, files_of, scrape::ScrapeConfig},
+        units::PromDuration,
+    },
+    discovery,
     targets::{
         TargetGroup, file,
         labels::{JobTarget, Outcome, addresses_of, targets_of},
     },
+    telemetry::logging,
 };
 
 #[derive(Args, Debug)]
@@ -25,6 +31,9 @@ pub(super) struct DiscoveryArgs {
     /// The job's name
     #[arg(value_name = "JOB")]
     job: String,
+    /// How long discovery may take
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    timeout: PromDuration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +44,8 @@ pub(crate) enum DiscoveryError {
     Job { job: String, known: String },
     #[error("job {job}: {mechanism} has no effect in this release: its targets are not known")]
     Mechanism { job: String, mechanism: &'static str },
+    #[error("job {job}: discovery has not said anything within {timeout}; the log has the reason")]
+    Silent { job: String, timeout: PromDuration },
     #[error("write the targets: {0}")]
     Output(#[from] io::Error),
 }
@@ -46,7 +57,7 @@ pub(super) fn run(args: &DiscoveryArgs, out: &mut dyn Write) -> Result<(), Disco
         job: args.job.clone(),
         known: config.scrape_configs.iter().map(|job| job.job_name.as_str()).collect::<Vec<_>>().join(", "),
     })?;
-    let groups = groups_of(job, args.config.parent().unwrap_or(Path::new("")))?;
+    let groups = groups_of(job, args.config.parent().unwrap_or(Path::new("")), args.timeout)?;
     let mut targets: Vec<JobTarget> = Vec::new();
     for target in groups.iter().flat_map(|group| targets_of(job, group)) {
         if !targets.contains(&target) {
@@ -96,10 +107,24 @@ pub(super) fn problems_of_alertmanagers(config: &FileConfig) -> Vec<String> {
     problems
 }
 
-/// What discovery finds for a job, once.
-fn groups_of(job: &ScrapeConfig, folder: &Path) -> Result<Vec<TargetGroup>, DiscoveryError> {
-    let groups = job.discovery.iter().map(|mechanism| groups_of_mechanism(job, mechanism, folder));
-    Ok(groups.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+/// What discovery finds for a job, once. What stands in files is read here; the others are asked as a server asks them.
+fn groups_of(job: &ScrapeConfig, folder: &Path, timeout: PromDuration) -> Result<Vec<TargetGroup>, DiscoveryError> {
+    let is_in_files = |mechanism: &Discovery| matches!(mechanism, Discovery::Static(_) | Discovery::File(_));
+    let (in_files, asked): (Vec<_>, Vec<_>) = job.discovery.iter().cloned().partition(is_in_files);
+    let mut groups = Vec::new();
+    for mechanism in &in_files {
+        groups.extend(groups_of_mechanism(job, mechanism, folder)?);
+    }
+    if let Some(unknown) = asked.iter().find(|mechanism| !mechanism.has_effect()) {
+        return Err(DiscoveryError::Mechanism { job: job.job_name.clone(), mechanism: unknown.key() });
+    }
+    if !asked.is_empty() {
+        logging::start(LogLevel::Error, LogFormat::Logfmt);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let found = runtime.block_on(discovery::find_once(&job.job_name, &asked, folder, timeout.get()));
+        groups.extend(found.ok_or_else(|| DiscoveryError::Silent { job: job.job_name.clone(), timeout })?);
+    }
+    Ok(groups)
 }
 
 fn groups_of_mechanism(

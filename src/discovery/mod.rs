@@ -97,6 +97,26 @@ fn one_by_one(mechanism: Discovery) -> Vec<Discovery> {
     }
 }
 
+/// What the mechanisms of a job find, once all of them have said something; `None`: one had not by then.
+pub(crate) async fn find_once(
+    job: &str,
+    mechanisms: &[Discovery],
+    folder: &Path,
+    patience: Duration,
+) -> Option<Vec<TargetGroup>> {
+    let running = start(job, mechanisms, folder);
+    let complete = async {
+        loop {
+            let found = running.state.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(all) = found.into_iter().collect::<Option<Vec<_>>>() {
+                return all.into_iter().flatten().collect();
+            }
+            running.state.changed.notified().await;
+        }
+    };
+    tokio::time::timeout(patience, complete).await.ok()
+}
+
 fn spawn(mechanism: Discovery, folder: PathBuf, updates: Updates, tasks: &mut JoinSet<()>) {
     match mechanism {
         Discovery::Static(group) => updates.replace(vec![group_of(&group.targets, &group.labels)]),

@@ -11,7 +11,7 @@ use super::{discovering, found};
 use crate::harness::{
     eventually, peer,
     responder::{self, Request},
-    server::folder,
+    server::{folder, run_to_end},
 };
 
 fn container(id: &str, mode: &str, networks: &Value, ports: &Value) -> Value {
@@ -86,6 +86,25 @@ fn containers_are_found_as_prometheus_finds_them() {
             let (ours, theirs) = (ours(job), found(prometheus.address, job));
             (ours == theirs && ours.len() == expected).then_some(())
         });
+    }
+    for job in ["first", "all"] {
+        let file = folder.path().join("millrace.yml");
+        let file = file.to_str().expect("a path of text");
+        let shown = |text: &[u8]| -> Vec<String> {
+            let mut targets: Vec<Value> = serde_json::from_slice(text).expect("targets");
+            for target in &mut targets {
+                let labels = target["discoveredLabels"].as_object_mut().expect("labels");
+                labels.retain(|name, _| !name.contains("container_image"));
+            }
+            let mut targets: Vec<String> = targets.iter().map(Value::to_string).collect();
+            targets.sort();
+            targets
+        };
+        let args = ["check", "service-discovery", file, job];
+        let ours = run_to_end(&args);
+        assert!(ours.status.success(), "{}", String::from_utf8_lossy(&ours.stderr));
+        let theirs = peer::promtool(&["check", "service-discovery", "--timeout=5s", file, job]);
+        assert_eq!(shown(&ours.stdout), shown(theirs.as_bytes()));
     }
     let asked = asked.lock().expect("nobody panics with it").clone();
     let filters: Vec<_> = asked.iter().filter_map(|request| request.parameter("filters").map(str::to_owned)).collect();
