@@ -403,6 +403,10 @@ fn a_fleet_is_scraped_as_prometheus_scrapes_it() {
     };
     let (ours, theirs) = (shown(server.address), shown(prometheus.address));
     assert_eq!(ours, theirs, "{ours:#}\n{theirs:#}");
+    let shown = http::get(server.address, "/api/v1/scrape_pools/config?scrapePool=limited").json();
+    let yaml = shown["data"]["yaml"].as_str().expect("YAML");
+    assert!(yaml.starts_with("job_name: limited\n") && yaml.contains("\nsample_limit: 5\n"), "{yaml}");
+    assert_eq!(http::get(server.address, "/api/v1/scrape_pools/config?scrapePool=other").code, 400);
     let pools = |address| http::get(address, "/api/v1/scrape_pools").json();
     assert_eq!(pools(server.address), pools(prometheus.address));
     let metadata = |address: SocketAddr| {

@@ -2,6 +2,7 @@
 //!
 //! Handlers translate and nothing more: parameters to requests of the layers below, their answers to bytes.
 
+mod accept;
 mod cors;
 mod error;
 mod federate;
@@ -128,13 +129,20 @@ impl Inner {
 
     /// Scrapes what the configuration says, and what was pushed.
     pub(crate) fn apply_scraping(&self) {
-        let Some(scraper) = self.scraper.get() else { return };
-        let mut config = self.config();
-        if let Some(pushed) = self.pushed_metrics.get() {
-            let with_pushed = FileConfig::clone(&config).with_pushed_metrics(&pushed.address, &pushed.path);
-            config = Arc::new(with_pushed);
+        if let Some(scraper) = self.scraper.get() {
+            scraper.apply(&self.scraped(), self.config_folder());
         }
-        scraper.apply(&config, self.config_folder());
+    }
+
+    /// The configuration with all that is scraped.
+    pub(crate) fn scraped(&self) -> Arc<FileConfig> {
+        let config = self.config();
+        match self.pushed_metrics.get() {
+            Some(PushedMetrics { address, path }) => {
+                Arc::new(FileConfig::clone(&config).with_pushed_metrics(address, path))
+            }
+            None => config,
+        }
     }
 
     /// Where paths in the configuration are seen from.

@@ -18,7 +18,7 @@ use percent_encoding::percent_decode_str;
 use prost::Message as _;
 use wire::exposition::{families::FamilyMessage, family_text};
 
-use super::{Shared, count, lifecycle, method_not_allowed, not_found, plain, refuse_unless_ready};
+use super::{Shared, accept, count, lifecycle, method_not_allowed, not_found, plain, refuse_unless_ready};
 use crate::{
     config::units::PromDuration,
     push_gateway::{GroupingKey, KeyError, Mode, PushError, PushGateway, StoreError},
@@ -28,8 +28,6 @@ use body::BodyError;
 
 /// Bytes of a push as they come.
 const BODY_BYTES_MAX: usize = 64 << 20;
-const DELIMITED: &str = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
-
 /// All of it on an address of its own.
 pub(crate) fn router(shared: &Shared) -> Router {
     routes(shared).method_not_allowed_fallback(method_not_allowed).fallback(not_found).with_state(shared.clone())
@@ -151,12 +149,11 @@ async fn wipe(State(shared): State<Shared>) -> Result<Response, Refusal> {
 async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, Refusal> {
     let families = gateway(&shared)?.families();
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if prefers_protobuf(accept) {
+    if accept::prefers_protobuf(accept) {
         let page: Vec<u8> = families.iter().flat_map(FamilyMessage::encode_length_delimited_to_vec).collect();
-        return Ok(([(header::CONTENT_TYPE, DELIMITED)], page).into_response());
+        return Ok(([(header::CONTENT_TYPE, accept::DELIMITED)], page).into_response());
     }
-    let knows_utf8 = accept.split([',', ';']).any(|part| part.trim() == "escaping=allow-utf-8");
-    let (names, escaping) = match knows_utf8 {
+    let (names, escaping) = match accept::knows_utf8(accept) {
         true => (family_text::Names::Quoted, "allow-utf-8"),
         false => (family_text::Names::Underscores, "underscores"),
     };
@@ -164,19 +161,6 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Result<Res
     families.iter().for_each(|family| family_text::write(&mut page, family, names));
     let content_type = format!("text/plain; version=0.0.4; charset=utf-8; escaping={escaping}");
     Ok(([(header::CONTENT_TYPE, content_type)], page).into_response())
-}
-
-/// Whether nothing is accepted more gladly.
-fn prefers_protobuf(accept: &str) -> bool {
-    let weighed = accept.split(',').map(|part| {
-        let weight = part.split(';').find_map(|parameter| parameter.trim().strip_prefix("q=")?.parse::<f64>().ok());
-        (part.trim().starts_with("application/vnd.google.protobuf"), weight.unwrap_or(1.0))
-    });
-    let best = |of_protobuf: bool| {
-        let weights = weighed.clone().filter(|(is_protobuf, _)| *is_protobuf == of_protobuf);
-        weights.map(|(_, weight)| weight).fold(0.0, f64::max)
-    };
-    best(true) > 0.0 && best(true) >= best(false)
 }
 
 /// For the page that shows the groups.
@@ -187,16 +171,6 @@ pub(crate) fn html(page: String) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn protobuf_goes_to_who_prefers_it() {
-        let of_prometheus = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
-                             text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-        assert!(prefers_protobuf(of_prometheus));
-        assert!(!prefers_protobuf(&of_prometheus.replace("q=0.6", "q=0.1")));
-        assert!(!prefers_protobuf("*/*"));
-        assert!(!prefers_protobuf(""));
-    }
 
     #[test]
     fn values_in_paths_may_hold_anything() {

@@ -10,6 +10,8 @@ mod label_columns;
 pub(crate) mod log;
 mod merged;
 mod newest;
+
+pub(crate) use newest::Newest;
 mod processors;
 pub(crate) mod running;
 pub(crate) mod source;
@@ -144,7 +146,7 @@ impl QueryService {
         storage: Storage,
         match_sets: Vec<Vec<Matcher>>,
         now: i64,
-    ) -> Result<BTreeMap<Labels, (i64, f64)>, QueryFailure> {
+    ) -> Result<BTreeMap<Labels, (i64, Newest)>, QueryFailure> {
         let counted = self.metrics.clone().count_query();
         let deadline = Instant::now() + self.timeout;
         let place = tokio::time::timeout_at(deadline.into(), self.places.clone().acquire_owned()).await;

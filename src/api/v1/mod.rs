@@ -37,6 +37,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/targets/metadata", get(target_metadata::target_metadata))
         .route("/targets/relabel_steps", get(relabel_steps::relabel_steps))
         .route("/scrape_pools", get(targets::scrape_pools))
+        .route("/scrape_pools/config", get(targets::scrape_pool_config))
         .route("/rules", get(empty::rules))
         .route("/alerts", get(empty::alerts))
         .route("/alertmanagers", get(empty::alertmanagers))

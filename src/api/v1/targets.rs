@@ -5,7 +5,11 @@ use hyper::Uri;
 use model::Labels;
 
 use crate::{
-    api::{Shared, error::success, params::Params},
+    api::{
+        Shared,
+        error::{ApiError, success},
+        params::Params,
+    },
     calendar,
     config::units::PromDuration,
     json::{Json, number},
@@ -52,6 +56,21 @@ pub(super) async fn scrape_pools(State(shared): State<Shared>) -> Response {
         json.object().key("scrapePools").strings(pools.iter().map(|pool| pool.job.job_name.as_str())).end_object();
     };
     success(write, &[])
+}
+
+/// What is in effect of a job.
+pub(super) async fn scrape_pool_config(State(shared): State<Shared>, params: Params) -> Result<Response, ApiError> {
+    let name = params.get("scrapePool").unwrap_or_default();
+    if name.is_empty() {
+        return Err(ApiError::bad_data("no scrapePool parameter provided"));
+    }
+    let config = shared.scraped();
+    let yaml = config.job_yaml(name);
+    let yaml = yaml.ok_or_else(|| ApiError::bad_data(format!("unknown scrape pool {name:?}")))?;
+    let write = |json: &mut Json| {
+        json.object().key("yaml").string(yaml).end_object();
+    };
+    Ok(success(write, &[]))
 }
 
 /// All pools, or the one of that name.

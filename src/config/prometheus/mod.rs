@@ -17,12 +17,12 @@ pub(crate) mod tracing_config;
 pub(crate) mod url;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs, io,
     path::{Path, PathBuf},
 };
 
-use super::yaml::{self, Fault, Keys, Node, Place, Read as _, Section, Value};
+use super::yaml::{self, Fault, Keys, Node, Place, Read as _, Section, Shown, Value};
 use alerting::Alerting;
 use global::Global;
 use otlp::Otlp;
@@ -53,6 +53,8 @@ pub(crate) struct FileConfig {
     pub(crate) without_effect: Vec<&'static str>,
     scrape_config_files: Vec<PathBuf>,
     shown: String,
+    /// The same of each job, by its name.
+    shown_jobs: BTreeMap<String, String>,
 }
 
 /// What a server without a configuration does.
@@ -113,6 +115,7 @@ fn parse(path: &Path, text: &str) -> Result<FileConfig, ConfigFileError> {
         config.global.query_log_file.as_ref().filter(|file| !file.is_empty()).map(|file| folder.join(file));
     config.rule_files.iter_mut().for_each(|file| *file = folder.join(&*file));
     config.shown = shown.to_yaml();
+    config.remember_jobs(&shown);
     for pattern in std::mem::take(&mut config.scrape_config_files) {
         config.add_scrape_config_files(&folder.join(pattern))?;
     }
@@ -163,6 +166,7 @@ impl Section for FileConfig {
             without_effect,
             scrape_config_files,
             shown: String::new(),
+            shown_jobs: BTreeMap::new(),
         })
     }
 }
@@ -203,14 +207,28 @@ impl FileConfig {
             };
             let node = document(&path, &text_of(&path)?)?;
             let read = yaml::section_by(&node, "", take);
-            let (ScrapeConfigFile(jobs), _) = read.map_err(|fault| ConfigFileError::invalid(&path, fault))?;
+            let (ScrapeConfigFile(jobs), shown) = read.map_err(|fault| ConfigFileError::invalid(&path, fault))?;
             self.scrape_configs.extend(jobs);
+            self.remember_jobs(&shown);
             if let Some(name) = repeated(self.scrape_configs.iter().map(|job| job.job_name.as_str())) {
                 let what = format!("scrape_configs: another job has the name {name:?} already");
                 return Err(ConfigFileError::invalid(&path, Fault::new(node.place, what)));
             }
         }
         Ok(())
+    }
+
+    fn remember_jobs(&mut self, shown: &Shown) {
+        for job in shown.get("scrape_configs").into_iter().flat_map(Shown::items) {
+            if let Some(name) = job.get("job_name").and_then(Shown::text) {
+                self.shown_jobs.insert(name.to_owned(), job.to_yaml());
+            }
+        }
+    }
+
+    /// What is in effect of a job, as YAML; without secrets.
+    pub(crate) fn job_yaml(&self, name: &str) -> Option<&str> {
+        self.shown_jobs.get(name).map(String::as_str)
     }
 
     /// The same with a job that scrapes what was pushed to this server, unless a job has its name already.
@@ -226,8 +244,9 @@ impl FileConfig {
             keys.sections("scrape_configs", |keys| ScrapeConfig::take(keys, &self.global)).map(ScrapeConfigFile)
         };
         let node = document(Path::new(JOB), &text).expect("YAML as it stands here");
-        let (ScrapeConfigFile(jobs), _) = yaml::section_by(&node, "", take).expect("keys as they stand here");
+        let (ScrapeConfigFile(jobs), shown) = yaml::section_by(&node, "", take).expect("keys as they stand here");
         self.scrape_configs.extend(jobs);
+        self.remember_jobs(&shown);
         self
     }
 

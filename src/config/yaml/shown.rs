@@ -14,6 +14,29 @@ pub(crate) enum Shown {
 }
 
 impl Shown {
+    /// The value of a key.
+    pub(crate) fn get(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Mapping(entries) => entries.iter().find(|(key, _)| key == name).map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    /// What is in a list.
+    pub(crate) fn items(&self) -> &[Self] {
+        match self {
+            Self::Sequence(items) => items,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The text of a document.
     pub(crate) fn to_yaml(&self) -> String {
         let mut out = String::new();

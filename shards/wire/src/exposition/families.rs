@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use model::{
     Histogram,
-    histogram::{Counts, ResetHint, Span},
+    histogram::{CUSTOM_BUCKETS_SCHEMA, Counts, ResetHint, Span, buckets::Count},
 };
 use prost::Message;
 
@@ -204,6 +204,55 @@ impl BucketMessage {
     pub fn count(&self) -> f64 {
         if self.cumulative_count_float == 0.0 { self.cumulative_count as f64 } else { self.cumulative_count_float }
     }
+}
+
+impl From<&Histogram> for HistogramMessage {
+    /// Custom buckets, which protobuf has no place for, as the classic ones that they were.
+    fn from(histogram: &Histogram) -> Self {
+        let spans = |spans: &[Span]| {
+            spans.iter().map(|Span { offset, length }| SpanMessage { offset: *offset, length: *length }).collect()
+        };
+        let mut message = Self { sample_sum: histogram.sum, ..Self::default() };
+        match &histogram.counts {
+            Counts::Integer { count, .. } => message.sample_count = *count,
+            Counts::Float { count, .. } => message.sample_count_float = *count,
+        }
+        if histogram.schema == CUSTOM_BUCKETS_SCHEMA {
+            message.bucket = classic_buckets(histogram);
+            return message;
+        }
+        (message.schema, message.zero_threshold) = (histogram.schema, histogram.zero_threshold);
+        (message.positive_span, message.negative_span) =
+            (spans(&histogram.positive_spans), spans(&histogram.negative_spans));
+        match histogram.counts.clone() {
+            Counts::Integer { zero_count, positive, negative, .. } => {
+                (message.zero_count, message.positive_delta, message.negative_delta) = (zero_count, positive, negative);
+            }
+            Counts::Float { zero_count, positive, negative, .. } => {
+                message.zero_count_float = zero_count;
+                (message.positive_count, message.negative_count) = (positive, negative);
+            }
+        }
+        message
+    }
+}
+
+fn classic_buckets(histogram: &Histogram) -> Vec<BucketMessage> {
+    let filled = histogram.buckets();
+    let bounds = histogram.custom_values.iter().copied().chain([f64::INFINITY]);
+    let up_to = |bound: f64| {
+        let counts = filled.iter().filter(|bucket| bucket.upper <= bound).map(|bucket| match bucket.count {
+            Count::Integer(count) => count as f64,
+            Count::Float(count) => count,
+        });
+        counts.sum::<f64>()
+    };
+    let bucket = |upper_bound| BucketMessage {
+        upper_bound,
+        cumulative_count_float: up_to(upper_bound),
+        ..BucketMessage::default()
+    };
+    bounds.map(bucket).collect()
 }
 
 impl HistogramMessage {

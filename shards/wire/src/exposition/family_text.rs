@@ -232,6 +232,19 @@ pub enum Names {
     Underscores,
 }
 
+impl Names {
+    /// Gives a family and its labels the names that whoever reads them knows.
+    pub fn apply(self, family: &mut FamilyMessage) {
+        if self == Self::Quoted {
+            return;
+        }
+        family.name = underscored(&family.name, true);
+        for label in family.metric.iter_mut().flat_map(|metric| &mut metric.label) {
+            label.name = underscored(&label.name, false);
+        }
+    }
+}
+
 /// Writes a family as text.
 pub fn write(page: &mut String, family: &FamilyMessage, names: Names) {
     let name = Written { name: &family.name, names };
