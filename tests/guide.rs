@@ -88,3 +88,13 @@ fn the_configuration_file() {
 fn scraping() {
     follow("scraping.md");
 }
+
+#[test]
+fn discovery() {
+    follow("discovery.md");
+}
+
+#[test]
+fn push_gateway() {
+    follow("push-gateway.md");
+}
