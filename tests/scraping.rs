@@ -1,6 +1,12 @@
 //! Scraping, end to end: what becomes of targets that come, go, fail, or mean harm, and how they are asked.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
@@ -8,7 +14,7 @@ use serde_json::Value;
 use crate::harness::{
     eventually,
     exposer::{Exposer, page},
-    http, peer,
+    http, peer, responder,
     server::{Server, folder},
 };
 
@@ -145,7 +151,72 @@ fn targets_that_mean_harm_harm_themselves_alone() {
     );
 }
 
+/// Goal: a target that goes on and on costs itself its scrape, and the server what it grants any page, without any bound in the configuration.
+#[test]
+fn targets_without_end_harm_themselves_alone() {
+    let folder = folder();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {TEXT}\r\n");
+    let address = responder::serve(Arc::new(move |request, out| {
+        out.write_all(head.as_bytes())?;
+        match request.path.as_str() {
+            // A byte now and then.
+            "/drips" => {
+                out.write_all(b"Content-Length: 1000000\r\n\r\n")?;
+                loop {
+                    out.write_all(b"#")?;
+                    out.flush()?;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+            // Ten gigabytes, and it says so.
+            "/floods" => {
+                out.write_all(b"Content-Length: 10000000000\r\n\r\n")?;
+                (0..10_000).try_for_each(|_| out.write_all(&[b'#'; 1_000_000]))
+            }
+            // The same, and it says nothing.
+            "/pours" => {
+                out.write_all(b"Transfer-Encoding: chunked\r\n\r\n")?;
+                (0..10_000).try_for_each(|_| responder::chunk(out, &[b'#'; 1_000_000]))
+            }
+            _ => out.write_all(b"Content-Length: 7\r\n\r\ngood 1\n"),
+        }
+    }));
+    let job = |name: &str| {
+        format!("- job_name: {name}\n  metrics_path: /{name}\n  static_configs: [{{targets: ['{address}']}}]\n")
+    };
+    let names = ["good", "drips", "floods", "pours"];
+    let jobs = names.map(job).concat();
+    let server = configured(folder.path(), &format!("global: {{scrape_interval: 2s}}\nscrape_configs:\n{jobs}"));
+    let all = eventually("a scrape of each", || {
+        let all = targets(server.address);
+        (all.len() == names.len() && all.values().all(|(health, _)| health != "unknown")).then_some(all)
+    });
+    assert_eq!(all["good"], ("up".to_owned(), String::new()));
+    assert!(all["drips"].1.contains("deadline exceeded"), "{all:?}");
+    for name in ["floods", "pours"] {
+        // On a slow machine time is over before the bound is reached.
+        let error = &all[name].1;
+        assert!(
+            error.contains("larger than 268435456 bytes") || error.contains("deadline exceeded"),
+            "{name}: {error}"
+        );
+    }
+    let query = "count_over_time(good[1m])";
+    eventually("scrapes of the good one, all the while", || {
+        let count = values(server.address, query, "job").get("good")?.parse::<f64>().ok()?;
+        (count >= 3.0).then_some(())
+    });
+    let (resident, _) = server.usage();
+    assert!(resident < 1 << 30, "{resident} bytes: two pages of 256 MiB and the server");
+    assert!(server.stop().success());
+}
+
 /// Goal: a series ends when it is not on the page any more, when its page can't be had, and when its target is gone, and begins again.
+/// How many targets there are.
+fn target_count(address: SocketAddr) -> usize {
+    http::get(address, "/api/v1/targets").json()["data"]["activeTargets"].as_array().map_or(0, Vec::len)
+}
+
 #[test]
 fn series_end_when_nobody_tells_of_them_any_more() {
     let (exposer, folder) = (Exposer::start(), folder());
@@ -214,6 +285,13 @@ fn a_provider_that_is_down_leaves_its_targets_standing() {
     eventually("some failures", || failures().filter(|count| *count >= 3.0));
     assert_eq!(found_at(), expected);
     assert!(server.log().contains("what was found last stands"), "{}", server.log());
+    // Nor does a change of the job beside it.
+    let more = config.replace("  http_sd_configs", "  static_configs: [{targets: ['127.0.0.1:1']}]\n  http_sd_configs");
+    fs::write(folder.path().join("millrace.yml"), more).expect("a file");
+    assert_eq!(http::request(server.address, "POST", "/-/reload", &[], b"").code, 200);
+    eventually("two targets", || (target_count(server.address) == 2).then_some(()));
+    assert_eq!(found_at(), expected);
+    assert_eq!(values(server.address, "count_over_time(a[1m]) > 0", "found_at").len(), 1);
     exposer.set("/targets", page("application/json", b"[]"));
     eventually("no target", || found_at().is_empty().then_some(()));
     let headers = exposer.asked().join("").to_ascii_lowercase();

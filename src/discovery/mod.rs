@@ -41,6 +41,7 @@ const TOGETHER: Duration = Duration::from_secs(5);
 
 /// The mechanisms of one job at work; they end with it.
 pub(crate) struct Running {
+    mechanisms: Vec<Discovery>,
     state: Arc<State>,
     _tasks: JoinSet<()>,
 }
@@ -69,21 +70,27 @@ pub(crate) struct Found {
     started: Instant,
 }
 
-/// Starts all mechanisms of a job. Paths are seen from a folder.
-pub(crate) fn start(job: &str, mechanisms: &[Discovery], folder: &Path) -> Running {
+/// Starts all mechanisms of a job. Paths are seen from a folder. One that ran before goes on with what it found then: a change of
+/// others must not take its targets away until its server answers again.
+pub(crate) fn start(job: &str, mechanisms: &[Discovery], folder: &Path, before: Option<&Running>) -> Running {
     let mechanisms: Vec<Discovery> = mechanisms.iter().cloned().flat_map(one_by_one).collect();
+    let found_before = |mechanism: &Discovery| {
+        let before = before?;
+        let place = before.mechanisms.iter().position(|known| known == mechanism)?;
+        before.state.found.lock().unwrap_or_else(PoisonError::into_inner)[place].clone()
+    };
     let state = Arc::new(State {
-        found: Mutex::new(vec![None; mechanisms.len()]),
+        found: Mutex::new(mechanisms.iter().map(found_before).collect()),
         changed: Notify::new(),
         failures: Mutex::default(),
     });
     let mut tasks = JoinSet::new();
-    for (number, mechanism) in mechanisms.into_iter().enumerate() {
+    for (number, mechanism) in mechanisms.iter().cloned().enumerate() {
         let updates = Updates { state: state.clone(), mechanism: number, job: job.into() };
         spawn(mechanism, folder.to_owned(), updates, &mut tasks);
     }
     state.changed.notify_one();
-    Running { state, _tasks: tasks }
+    Running { mechanisms, state, _tasks: tasks }
 }
 
 /// Names that are asked for each by itself: one that is not answered for must not keep the others from changing.
@@ -104,7 +111,7 @@ pub(crate) async fn find_once(
     folder: &Path,
     patience: Duration,
 ) -> Option<Vec<TargetGroup>> {
-    let running = start(job, mechanisms, folder);
+    let running = start(job, mechanisms, folder, None);
     let complete = async {
         loop {
             let found = running.state.found.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -197,7 +197,7 @@ impl Running {
     fn start(scraping: &Arc<Scraping>, config: &ScrapeConfig, folder: &Path) -> Self {
         let config = Arc::new(config.clone());
         let pool = Arc::new(Mutex::new(Pool::new(scraping.clone(), job_of(&config, folder))));
-        let discovery = discovery::start(&config.job_name, &config.discovery, folder);
+        let discovery = discovery::start(&config.job_name, &config.discovery, folder, None);
         let feeding = feed(&pool, discovery.found());
         Self { config, folder: folder.to_owned(), pool, discovery, feeding }
     }
@@ -212,7 +212,8 @@ impl Running {
         lock(&self.pool).change(job_of(&config, folder));
         if self.config.discovery != config.discovery || is_elsewhere {
             self.feeding.abort();
-            self.discovery = discovery::start(&config.job_name, &config.discovery, folder);
+            let before = (!is_elsewhere).then_some(&self.discovery);
+            self.discovery = discovery::start(&config.job_name, &config.discovery, folder, before);
             self.feeding = feed(&self.pool, self.discovery.found());
         }
         Self { config, folder: folder.to_owned(), ..self }

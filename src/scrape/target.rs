@@ -27,7 +27,28 @@ pub(crate) struct Target {
     pub(crate) url: Uri,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
+    /// What relabelling says of its histograms, in place of the job.
+    pub(crate) histograms: HistogramLabels,
     state: Mutex<State>,
+}
+
+/// `None`: as the job has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HistogramLabels {
+    pub(crate) scrape_native: Option<bool>,
+    pub(crate) convert_classic: Option<bool>,
+    pub(crate) keep_classic: Option<bool>,
+}
+
+impl HistogramLabels {
+    fn of(labels: &Labels) -> Self {
+        let choice = |name: &str| labels.get(name).and_then(|text| text.parse().ok());
+        Self {
+            scrape_native: choice("__scrape_native_histograms__"),
+            convert_classic: choice("__convert_classic_histograms_to_nhcb__"),
+            keep_classic: choice("__always_scrape_classic_histograms__"),
+        }
+    }
 }
 
 /// What tells targets of a job apart.
@@ -90,6 +111,7 @@ impl Target {
         Ok(Self {
             interval: duration("__scrape_interval__", job.scrape_interval),
             timeout: duration("__scrape_timeout__", job.scrape_timeout),
+            histograms: HistogramLabels::of(&labels),
             public: public.build(),
             labels,
             url,
@@ -192,7 +214,9 @@ mod tests {
         let config = parse_for_tests("scrape_configs: [{job_name: x}]");
         let labels =
             Labels::from_pairs([("__address__", "h"), ("job", "x"), ("__tmp", "t"), ("__scrape_interval__", "3s")]);
+        let labels = LabelsBuilder::from_labels(&labels).set("__scrape_native_histograms__", "true").build();
         let target = Target::new(&config.scrape_configs[0], Labels::empty(), labels).expect("a target");
+        assert_eq!((target.histograms.scrape_native, target.histograms.keep_classic), (Some(true), None));
         assert_eq!(target.public.to_string(), r#"{job="x"}"#);
         assert_eq!((target.interval, target.timeout), (Duration::from_secs(3), Duration::from_secs(10)));
     }

@@ -248,11 +248,12 @@ impl TargetLoop {
     }
 
     fn wanted(&self) -> Wanted {
-        let (features, job) = (self.scraping.features, &self.job.config);
+        let (features, job, of_target) = (self.scraping.features, &self.job.config, self.target.histograms);
+        let of_job = job.native_histograms;
         Wanted {
-            native: features.scrapes_native_histograms(job),
-            convert_classic: job.native_histograms.convert_classic,
-            keep_classic: job.native_histograms.always_scrape_classic,
+            native: of_target.scrape_native.unwrap_or_else(|| features.scrapes_native_histograms(job)),
+            convert_classic: of_target.convert_classic.unwrap_or(of_job.convert_classic),
+            keep_classic: of_target.keep_classic.unwrap_or(of_job.always_scrape_classic),
             start_times: features.start_times,
         }
     }

@@ -237,9 +237,14 @@ impl FileConfig {
         if self.scrape_configs.iter().any(|job| job.job_name == JOB) {
             return self;
         }
-        let text = format!(
-            "scrape_configs: [{{job_name: {JOB}, honor_labels: true, metrics_path: {path:?}, static_configs: [{{targets: [{address:?}]}}]}}]"
-        );
+        // JSON is YAML.
+        let job = serde_json::json!({
+            "job_name": JOB,
+            "honor_labels": true,
+            "metrics_path": path,
+            "static_configs": [{"targets": [address]}],
+        });
+        let text = serde_json::json!({"scrape_configs": [job]}).to_string();
         let take = |keys: &mut Keys<'_>| {
             keys.sections("scrape_configs", |keys| ScrapeConfig::take(keys, &self.global)).map(ScrapeConfigFile)
         };

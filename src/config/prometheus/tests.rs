@@ -32,6 +32,18 @@ fn what_exists_is_applied_and_the_rest_is_named() {
 }
 
 #[test]
+fn pushed_metrics_are_a_job_of_their_own() {
+    let with = |text: &str, path: &str| parsed(text).expect("a good file").with_pushed_metrics("127.0.0.1:1", path);
+    let config = with("global: {scrape_interval: 7s}", "/odd\"\u{1b}'/metrics");
+    let job = &config.scrape_configs[0];
+    assert_eq!((job.job_name.as_str(), job.honor_labels, job.scrape_interval.ms()), ("pushgateway", true, 7000));
+    assert_eq!(job.metrics_path, "/odd\"\u{1b}'/metrics");
+    assert!(config.job_yaml("pushgateway").is_some_and(|yaml| yaml.contains("honor_labels: true")));
+    let own = with("scrape_configs: [{job_name: pushgateway, scheme: https}]", "/metrics");
+    assert_eq!((own.scrape_configs.len(), own.scrape_configs[0].scheme.as_str()), (1, "https"));
+}
+
+#[test]
 fn an_empty_file_is_the_default() {
     for text in ["", "# only words\n", "global:\n", "{}", "---\n"] {
         let config = parsed(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));

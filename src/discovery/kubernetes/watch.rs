@@ -145,11 +145,11 @@ impl<T: Resource> Watch<T> {
         // Where the watch goes on; `None`: with a list.
         let mut version: Option<String> = None;
         loop {
-            let gone_on = match version.take() {
+            let was_watching = version.is_some();
+            let (next, failure) = match version.take() {
                 None => self.list().await,
                 Some(from) => self.watch(from).await,
             };
-            let (next, failure) = gone_on;
             match failure {
                 None => {
                     (retry, version) = (RETRY_FIRST, next);
@@ -160,7 +160,7 @@ impl<T: Resource> Watch<T> {
                     self.stores.tell();
                 }
                 // It begins anew at once: nothing is wrong.
-                Some(error) if error.is_expired() => version = None,
+                Some(error) if error.is_expired() && was_watching => version = None,
                 Some(error) => {
                     log.failed(&self.updates, "kubernetes", &self.url, &error.to_string());
                     version = next;
