@@ -14,7 +14,9 @@ use serde_json::Value;
 use crate::harness::{
     eventually,
     exposer::{Exposer, page},
-    http, peer, responder,
+    http, peer,
+    proxy::Proxy,
+    responder,
     server::{Server, folder},
 };
 
@@ -388,8 +390,16 @@ fn a_server_behind_tls_is_scraped() {
     let web = format!("tls_server_config: {{cert_file: {0}/server.pem, key_file: {0}/server.key}}\n", tls.display());
     let prometheus = peer::prometheus_behind_tls(folder.path(), &web);
     let port = prometheus.address.port();
+    let proxy = Proxy::start();
+    let proxied = format!(
+        "- {{job_name: proxied, scheme: https, tls_config: {{insecure_skip_verify: true}}, proxy_url: 'http://u:p@{}', \
+         proxy_connect_header: {{X-Why: [scraping]}}, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n\
+         - {{job_name: spared, scheme: https, tls_config: {{insecure_skip_verify: true}}, proxy_url: 'http://127.0.0.1:1', \
+         no_proxy: '127.0.0.0/8', static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n",
+        proxy.address
+    );
     let config = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs:\n\
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n{proxied}\
          - {{job_name: trusted, scheme: https, tls_config: {{ca_file: {0}/authority.pem, server_name: localhost}}, \
             static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n\
          - {{job_name: unverified, scheme: https, enable_http2: false, tls_config: {{insecure_skip_verify: true}}, \
@@ -402,9 +412,17 @@ fn a_server_behind_tls_is_scraped() {
     let server = configured(folder.path(), &config);
     let up = eventually("all of them", || {
         let up = values(server.address, "up", "job");
-        (up.len() == 4).then_some(up)
+        (up.len() == 6).then_some(up)
     });
     let of = |job: &str| up[job].as_str();
+    assert_eq!((of("proxied"), of("spared")), ("1", "1"));
+    let asked = proxy.asked();
+    assert!(asked[0].starts_with(&format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n")), "{asked:?}");
+    let headers = asked[0].to_lowercase();
+    assert!(
+        headers.contains("x-why: scraping\r\n") && headers.contains("proxy-authorization: basic dtpw\r\n"),
+        "{headers}"
+    );
     assert_eq!((of("trusted"), of("unverified"), of("misnamed"), of("unknown")), ("1", "1", "0", "0"));
     // A server tells by which protocol it was asked.
     let protocols = values(server.address, "prometheus_http_requests_total{handler=\"/metrics\"}", "job");

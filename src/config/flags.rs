@@ -297,12 +297,19 @@ const FEATURES: [&str; 8] = [
     "exemplar-storage",
 ];
 
+/// First parts of paths that the web address has already.
+const TAKEN_PATHS: [&str; 8] =
+    ["api", "metrics", "federate", "status", "cardinality", "targets", "service-discovery", "-"];
+
 /// A path with a slash in front and none behind, of names alone.
 fn route_path(text: &str) -> Result<String, String> {
     let path = text.trim_matches('/');
     let is_part = |part: &str| {
         !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
+    if path.split('/').next().is_some_and(|first| TAKEN_PATHS.contains(&first)) {
+        return Err(format!("{text:?} is a path of the server itself: choose another, such as /pushgateway"));
+    }
     if path.split('/').all(is_part) {
         Ok(format!("/{path}"))
     } else {
@@ -470,6 +477,23 @@ mod tests {
         assert_eq!(command.texts["query.timeout"], "2m");
         assert_eq!(command.texts["web.enable-lifecycle"], "false");
         assert!(!command.config_file_named && command.ignored.is_empty());
+    }
+
+    #[test]
+    fn the_push_gateway_has_a_path_of_its_own() {
+        let prefix = |text: &str| {
+            let parsed = serve(&[&format!("--push.route-prefix={text}")]);
+            parsed.map(|command| command.flags.push_route_prefix).map_err(|error| error.to_string())
+        };
+        for text in ["/pushgateway", "pushgateway/"] {
+            assert_eq!(prefix(text), Ok(Some("/pushgateway".to_owned())));
+        }
+        for taken in ["/metrics", "/api/push", "-"] {
+            assert!(prefix(taken).is_err_and(|error| error.contains("is a path of the server itself")), "{taken}");
+        }
+        for odd in ["", "/", "/a//b", "/{a}", "/ä"] {
+            assert!(prefix(odd).is_err_and(|error| error.contains("is no path")), "{odd}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use model::IdentityKey;
-use wire::exposition::{Metadata, MetricKind};
+use wire::exposition::{Metadata, MetricKind, unescaped_help};
 
 /// What is kept of a help text.
 const HELP_BYTES_MAX: usize = 4096;
@@ -39,7 +39,7 @@ impl MetadataSum {
 }
 
 /// All families that a page tells of.
-pub(crate) fn families<'p>(items: impl Iterator<Item = Metadata<'p>>) -> Vec<Family> {
+pub(crate) fn families<'p>(items: impl Iterator<Item = Metadata<'p>>, help_is_escaped: bool) -> Vec<Family> {
     let mut families: Vec<Family> = Vec::new();
     for item in items {
         let (Metadata::Type { name, .. } | Metadata::Help { name, .. } | Metadata::Unit { name, .. }) = item;
@@ -54,16 +54,16 @@ pub(crate) fn families<'p>(items: impl Iterator<Item = Metadata<'p>>) -> Vec<Fam
         let family = &mut families[place];
         match item {
             Metadata::Type { kind, .. } => family.kind = kind.as_str(),
-            Metadata::Help { text, .. } => family.help = help(text),
+            Metadata::Help { text, .. } => family.help = help(text, help_is_escaped),
             Metadata::Unit { text, .. } => family.unit = String::from_utf8_lossy(text).into_owned(),
         }
     }
     families
 }
 
-fn help(text: &str) -> String {
+fn help(text: &str, is_escaped: bool) -> String {
     let text = &text[..text.floor_char_boundary(HELP_BYTES_MAX)];
-    text.replace("\\n", "\n").replace("\\\\", "\\")
+    if is_escaped { unescaped_help(text).into_owned() } else { text.to_owned() }
 }
 
 /// Families that targets have in common.
@@ -119,7 +119,8 @@ mod tests {
         };
         let expected =
             vec![family("a", "counter", "What\n it is \\.", ""), family("b_seconds", "gauge", "", "seconds")];
-        let found = families(items.into_iter());
+        let found = families(items.clone().into_iter(), true);
+        assert_eq!(families(items.into_iter(), false)[0].help, "What\\n it is \\\\.");
         assert_eq!(found, expected);
         let all = Families::default();
         let (first, second) = (all.share(found.clone()), all.share(found));

@@ -149,7 +149,7 @@ impl Reading<'_> {
             }
         }
         self.finish(walk)?;
-        Ok(self.news(|| metadata::families(metadata_of(dialect, page))))
+        Ok(self.news(|| metadata::families(metadata_of(dialect, page), true)))
     }
 
     fn read_gathered(&mut self, lines: &mut LineCache, gathered: &Gathered<'_>) -> Result<MetadataNews, PageError> {
@@ -159,7 +159,7 @@ impl Reading<'_> {
         }
         self.finish(walk)?;
         gathered.metadata.iter().for_each(|item| self.sum.add(self.settings.key, item));
-        Ok(self.news(|| metadata::families(gathered.metadata.iter().cloned())))
+        Ok(self.news(|| metadata::families(gathered.metadata.iter().cloned(), gathered.help_is_escaped)))
     }
 
     fn finish(&mut self, walk: Walk<'_>) -> Result<(), PageError> {

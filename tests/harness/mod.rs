@@ -7,6 +7,7 @@ pub(crate) mod exposer;
 pub(crate) mod http;
 pub(crate) mod native;
 pub(crate) mod peer;
+pub(crate) mod proxy;
 pub(crate) mod responder;
 pub(crate) mod server;
 

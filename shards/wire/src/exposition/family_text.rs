@@ -14,6 +14,7 @@ use super::{
         BucketMessage, CounterMessage, FamilyMessage, LabelPairMessage, MetricMessage, QuantileMessage, ValueMessage,
         kind,
     },
+    label_text::unescaped_help,
     reader::{Dialect, Item, LabelText, Metadata, MetricKind, ParseError, Reader},
 };
 
@@ -92,7 +93,7 @@ impl Families {
                 if std::mem::replace(&mut reading.has_help, true) {
                     return Err("the metric has a second line of help");
                 }
-                reading.family.help = text.replace("\\n", "\n").replace("\\\\", "\\");
+                reading.family.help = unescaped_help(text).into_owned();
             }
             Metadata::Unit { .. } => {}
         }
@@ -358,7 +359,7 @@ fn underscored(name: &str, with_colons: bool) -> String {
 mod tests {
     use super::*;
 
-    const PAGE: &str = "# HELP c What\\nit\\\\is.\n# TYPE c counter\nc{a=\"b\\\"\\n\\\\\"} 3\nc 4\n# TYPE g gauge\ng -Inf\n\
+    const PAGE: &str = "# HELP c What\\nit\\\\nis.\n# TYPE c counter\nc{a=\"b\\\"\\n\\\\\"} 3\nc 4\n# TYPE g gauge\ng -Inf\n\
         # TYPE h histogram\nh_bucket{x=\"y\",le=\"0.5\"} 1\nh_bucket{x=\"y\",le=\"+Inf\"} 2\nh_sum{x=\"y\"} 1e+21\nh_count{x=\"y\"} 2\n\
         # TYPE s summary\ns{quantile=\"0.5\"} 7\ns_sum 8\ns_count 9\n# TYPE u untyped\nu 1 1000\n# TYPE other_count untyped\n\
         other_count 5\n# TYPE \"a.b\" untyped\n{\"a.b\",\"c.d\"=\"e\"} 1\n";

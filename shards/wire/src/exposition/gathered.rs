@@ -43,6 +43,8 @@ pub struct Gathered<'p> {
     text: Vec<u8>,
     pub samples: Vec<GatheredSample<'p>>,
     pub metadata: Vec<Metadata<'p>>,
+    /// Backslashes of help texts stand for others.
+    pub help_is_escaped: bool,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl<'p> Gathered<'p> {
     /// At the first line that is not of the format.
     pub fn from_text(dialect: Dialect, page: &'p [u8], wanted: Wanted) -> Result<Self, ParseError> {
         let mut gatherer = Gatherer::new(wanted, dialect == Dialect::OpenMetrics);
+        gatherer.gathered.help_is_escaped = true;
         let mut reader = Reader::new(dialect, page);
         while let Some(item) = reader.next(&mut ())? {
             match item {

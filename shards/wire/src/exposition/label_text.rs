@@ -38,6 +38,26 @@ pub(super) fn unescaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
+/// The same of help texts, in which quotes are as they are.
+pub fn unescaped_help(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(letter) = rest.next() {
+        match letter {
+            '\\' => match rest.next() {
+                Some('n') => plain.push('\n'),
+                Some('\\') => plain.push('\\'),
+                other => plain.extend(['\\'].into_iter().chain(other)),
+            },
+            other => plain.push(other),
+        }
+    }
+    Cow::Owned(plain)
+}
+
 /// Length of a plain name at the start of some bytes: letters, digits but not first, `_`, and `:` where one may be.
 pub(super) fn plain_name_length(bytes: &[u8], with_colons: bool) -> usize {
     let is_part = |(at, byte): (usize, &u8)| {

@@ -20,6 +20,7 @@ pub mod reader;
 mod text;
 
 pub use gathered::{Gathered, GatheredSample, SampleValue, Wanted};
+pub use label_text::unescaped_help;
 pub use lines::{Found, LineCache, Walk};
 pub use protobuf_page::ProtobufError;
 pub use reader::{Bounds, Dialect, Exemplar, Item, Metadata, MetricKind, ParseError, PlainSample, Reader, Sample};
