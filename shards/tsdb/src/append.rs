@@ -5,6 +5,8 @@
 
 mod lookahead;
 
+use std::collections::HashSet;
+
 use model::{ExemplarSample, Histogram, HistogramSample, METRIC_NAME, SeriesEntry, WriteBatch, sample::STALE_NAN_BITS};
 
 use self::lookahead::Lookahead;
@@ -264,8 +266,16 @@ impl Head {
         let (times, values, start_times) = (batch.times(), batch.values(), batch.start_times());
         let columns = Columns { series: batch.series(), times, values, start_times };
         let (histograms, exemplars) = (batch.histograms(), batch.exemplars());
-        let mut appender =
-            Appender { head: self, batch, columns, window, quota, log, outcome: AppendOutcome::default() };
+        let mut appender = Appender {
+            head: self,
+            batch,
+            columns,
+            window,
+            quota,
+            log,
+            outcome: AppendOutcome::default(),
+            ended: HashSet::new(),
+        };
         match members {
             Members::All => appender.append_each(|at| at as u32, columns.series.len()),
             Members::Some(list) => appender.append_each(|at| list[at], list.len()),
@@ -316,6 +326,8 @@ struct Appender<'a> {
     quota: &'a mut dyn SeriesQuota,
     log: &'a mut LogBatch,
     outcome: AppendOutcome,
+    /// Series whose histograms got a marker among the floats: in the log histograms stand behind floats.
+    ended: HashSet<SeriesRef>,
 }
 
 impl Appender<'_> {
@@ -417,12 +429,19 @@ impl Appender<'_> {
                 None => return,
             },
         };
+        if !self.ended.is_empty() && self.ended.contains(&series) {
+            // What comes now is behind the marker in the log too.
+            self.log.settle_samples();
+            self.ended.clear();
+        }
         for sample in entry.samples() {
             let (time, value) = (self.columns.times[sample], self.columns.values[sample]);
             if let Some(&start_time) = self.columns.start_times.get(sample) {
                 self.append_zero(series, start_time, time);
             }
-            if value == STALE_NAN_BITS && self.head.ends_with_histogram(series) {
+            // With more samples behind it the series has not ended.
+            let is_last = || sample + 1 == entry.samples_end as usize;
+            if value == STALE_NAN_BITS && is_last() && self.head.ends_with_histogram(series) {
                 self.end_histograms(series, number, sample);
                 continue;
             }
@@ -444,6 +463,7 @@ impl Appender<'_> {
         match self.head.append_histogram(series, time, &marker, self.window) {
             Ok(true) => {
                 self.log.push_histogram(series, time, &marker);
+                self.ended.insert(series);
                 self.outcome.stored += 1;
             }
             Ok(false) => self.outcome.repeated += 1,

@@ -103,11 +103,16 @@ impl LogBatch {
     pub(crate) fn reserve(&mut self, samples: usize) {
         if !self.histograms.is_empty() {
             // A series may have had histograms in an earlier request and samples in this one.
-            self.settle(|_| ());
+            self.settle_samples();
         }
         self.series.reserve(samples);
         self.times.reserve(samples);
         self.values.reserve(samples);
+    }
+
+    /// What is collected from now on comes behind what is, histograms included.
+    pub(crate) fn settle_samples(&mut self) {
+        self.settle(|_| ());
     }
 
     #[inline]

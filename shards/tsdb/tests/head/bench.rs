@@ -157,6 +157,12 @@ impl Bench {
         outcome
     }
 
+    /// Appends a request as it is, and nothing to the model.
+    pub(crate) fn append_batch(&mut self, batch: &OwnedBatch) {
+        self.head.append(batch, Members::All, OPEN, &mut Quota(u64::MAX), &mut self.batch);
+        self.commit();
+    }
+
     /// Writes what was collected as a frame of the log.
     pub(crate) fn commit(&mut self) {
         let mut payload = Vec::new();

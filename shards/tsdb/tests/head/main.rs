@@ -8,7 +8,7 @@ mod truncation;
 
 use std::collections::BTreeMap;
 
-use model::{Labels, MatchOp, Matcher, OwnedBatch};
+use model::{Labels, MatchOp, Matcher, OwnedBatch, sample::STALE_NAN_BITS};
 use proptest::prelude::*;
 use tsdb::{
     Head, Limits, Members, Rejection, SeriesQuota, Window,
@@ -84,6 +84,35 @@ fn sealed_chunks_are_decimal_where_that_is_shorter() {
     assert_eq!(encodings, [codec::gorilla::ENCODING, codec::decimal::ENCODING]);
     let expected: Model = rows.into_iter().map(|(series, samples)| (text_of(series), samples)).collect();
     assert_eq!(bench.samples(&[], ALL_TIME), expected);
+}
+
+/// Goal: a marker that came as a float of a series of histograms is where it was after a replay, whatever follows it in the same request.
+#[test]
+fn markers_of_histograms_are_replayed_in_their_place() {
+    let series = 11;
+    let (marker, zero) = (STALE_NAN_BITS, 0);
+    let labels = labels_of(series);
+    let at = |time: i64, value: u64| (START + time, value);
+    let requests: [&[&[(i64, u64)]]; 3] = [
+        &[&[at(10_000_000, marker), at(14_000_000, zero)]],
+        &[&[at(10_000_000, marker)], &[at(14_000_000, zero)]],
+        &[&[at(10_000_000, zero)], &[at(11_000_000, marker)]],
+    ];
+    for entries in requests {
+        let mut bench = Bench::new();
+        bench.append(&[(series, vec![at(8_000_000, zero)])], false);
+        let mut batch = OwnedBatch::default();
+        for samples in entries {
+            let labels = labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            batch.push(&key(), labels, samples.iter().copied());
+        }
+        bench.append_batch(&batch);
+        let all = bench.samples(&[], ALL_TIME);
+        let expected: Vec<(i64, u64)> =
+            std::iter::once(at(8_000_000, zero)).chain(entries.concat().iter().copied()).collect();
+        assert_eq!(all.values().next(), Some(&expected));
+        assert_eq!(bench.replayed(&[], 0).samples(&[], ALL_TIME), all);
+    }
 }
 
 fn value() -> impl Strategy<Value = u64> {
