@@ -20,26 +20,15 @@ pub(super) fn closing_quote(page: &[u8], start: usize, may_span_lines: bool) -> 
 
 /// Behind a backslash n is a line's end, a quote and a backslash are themselves; before others it stands for itself.
 pub(super) fn unescaped(text: &str) -> Cow<'_, str> {
-    if !text.contains('\\') {
-        return Cow::Borrowed(text);
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(letter) = rest.next() {
-        match letter {
-            '\\' => match rest.next() {
-                Some('n') => plain.push('\n'),
-                Some(other @ ('"' | '\\')) => plain.push(other),
-                other => plain.extend(['\\'].into_iter().chain(other)),
-            },
-            other => plain.push(other),
-        }
-    }
-    Cow::Owned(plain)
+    with_escapes(text, &['"', '\\'])
 }
 
 /// The same of help texts, in which quotes are as they are.
 pub fn unescaped_help(text: &str) -> Cow<'_, str> {
+    with_escapes(text, &['\\'])
+}
+
+fn with_escapes<'t>(text: &'t str, themselves: &[char]) -> Cow<'t, str> {
     if !text.contains('\\') {
         return Cow::Borrowed(text);
     }
@@ -49,7 +38,7 @@ pub fn unescaped_help(text: &str) -> Cow<'_, str> {
         match letter {
             '\\' => match rest.next() {
                 Some('n') => plain.push('\n'),
-                Some('\\') => plain.push('\\'),
+                Some(other) if themselves.contains(&other) => plain.push(other),
                 other => plain.extend(['\\'].into_iter().chain(other)),
             },
             other => plain.push(other),
