@@ -354,6 +354,7 @@ fn pages_are_read_as_prometheus_reads_them() {
             scraped.push((name, kind, body));
         }
     }
+    eprintln!("{} pages, {} targets", pages.len(), scraped.len());
     let feature = "--enable-feature=native-histograms";
     let prometheus = peer::prometheus_with(folder.path(), &config, &[feature]);
     let file = folder.path().join("prometheus.yml");
