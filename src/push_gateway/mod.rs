@@ -97,7 +97,10 @@ impl PushGateway {
             }
             Err(error) => {
                 let failed = groups.failed(key, now);
-                self.store.write(&failed)?;
+                if let Err(error) = self.store.write(&failed) {
+                    // Whoever pushed has to know what is wrong with the push first.
+                    tracing::error!(group = %key, %error, "note that a push was not taken");
+                }
                 groups.put(failed);
                 Err(error.into())
             }
