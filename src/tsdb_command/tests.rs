@@ -9,7 +9,7 @@ use shard::{
     names::{LogDirectories, Numbered, ShardFolders, log_segment, spare_segment},
 };
 use tsdb::{
-    Head, Limits, Members, Rejection, SeriesQuota, SeriesRef, Window,
+    Head, Limits, Rejection, SeriesQuota, SeriesRef, ShardPart, Window,
     checkpoint::{CheckpointEnd, DefinitionsMark},
     chunk_file,
     wal::{FileHeader, FileKind, LogBatch, SECTOR, frame_header},
@@ -92,7 +92,7 @@ fn append(head: &mut Head, directory: &DataDirectory, round: i64) -> Vec<u8> {
     }
     let (mut log, mut payload) = (LogBatch::default(), Vec::new());
     let window = Window { min_time: i64::MIN, max_time: i64::MAX, out_of_order_from: None };
-    assert_eq!(head.append(&batch, Members::All, window, &mut Unlimited, &mut log).stored, 20);
+    assert_eq!(head.append(&batch, ShardPart::WHOLE, window, &mut Unlimited, &mut log).stored, 20);
     log.encode(&mut payload);
     payload
 }

@@ -6,7 +6,7 @@ use model::{
     histogram::{Counts, ResetHint, Span},
 };
 use tsdb::{
-    Head, Limits, Members, Rejection, SeriesQuota, SeriesRef, Window,
+    Head, Limits, Rejection, SeriesQuota, SeriesRef, ShardPart, Window,
     checkpoint::{CheckpointEnd, DefinitionsMark},
     chunk_file::{self, EntryError, ExtentBuilder, SeriesTag, check_any_entry, check_entry, check_file_header},
     exemplars::SelectingExemplars,
@@ -298,7 +298,7 @@ fn written_head(series: u64, rounds: i64) -> (Head, Vec<Vec<u8>>) {
             }
         }
         let mut commit = LogBatch::default();
-        head.append(&batch, Members::All, OPEN, &mut Unlimited, &mut commit);
+        head.append(&batch, ShardPart::WHOLE, OPEN, &mut Unlimited, &mut commit);
         let mut payload = Vec::new();
         commit.encode(&mut payload);
         log.push(payload);

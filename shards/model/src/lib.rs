@@ -15,4 +15,4 @@ pub use identity::{IdentityKey, SeriesId};
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use sample::{Sample, Timestamp};
-pub use write::{ExemplarSample, HistogramSample, LabelSpan, OwnedBatch, SeriesEntry, WriteBatch};
+pub use write::{ExemplarSample, HistogramSample, LabelSpan, OwnedBatch, Places, SeriesEntry, SeriesPlace, WriteBatch};

@@ -13,11 +13,31 @@ use crate::{
 /// One series of a request: who it is and where its parts are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesEntry {
+    /// Nobody's (0) where the sender knows a place instead: see [`WriteBatch::places`].
     pub id: SeriesId,
     /// First and one past the last sample, as positions in [`WriteBatch::times`] and [`WriteBatch::values`].
     pub samples_start: u32,
     pub samples_end: u32,
     pub labels: LabelSpan,
+}
+
+/// Where a series is, for whoever sends samples of it again and again: a quarter of an identity, and nothing to search for.
+///
+/// Numbers mean something within one generation of the shard's numbers only. Who keeps them keeps the generation too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesPlace {
+    pub shard: u16,
+    pub number: u32,
+}
+
+/// Where one shard has series of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    pub shard: u16,
+    pub generation: u32,
+    /// Positions in [`WriteBatch::series`] with the numbers of their series, ascending: all that the request asked for and does not know,
+    /// which is all if it has another generation.
+    pub numbers: Vec<(u32, u32)>,
 }
 
 /// Where labels are, in terms that only the batch itself understands.
@@ -82,6 +102,27 @@ pub trait WriteBatch: Send + Sync {
     /// Exemplars in order of their entries, and an entry's in the order in which they came. An entry may have nothing else.
     fn exemplars(&self) -> &[ExemplarSample] {
         &[]
+    }
+
+    /// The places of series, by entry, as far as the sender knows them; empty if of none. An entry with a place has no identity.
+    fn places(&self) -> &[Option<SeriesPlace>] {
+        &[]
+    }
+
+    /// The generation of a shard's numbers that the places are of.
+    fn generation(&self, _shard: u16) -> u32 {
+        0
+    }
+
+    /// How many entries, from the first on, the sender wants to be told the places of.
+    fn asks_places(&self) -> usize {
+        0
+    }
+
+    /// Series that end: each gets a stale marker of this time, unless it is one of those asked for under an identity, or has a sample at that
+    /// time or after.
+    fn ended(&self) -> (i64, &[SeriesPlace]) {
+        (0, &[])
     }
 
     /// Whether samples that are not in order are refused even where an operator wants such.

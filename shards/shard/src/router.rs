@@ -11,8 +11,8 @@ pub fn shard_of(id: SeriesId, shards: usize) -> usize {
 /// Parts of a batch by shard: positions in [`WriteBatch::series`], or `None` for all of them. Shards without a part are left
 /// out, as waking one costs more than most parts bring.
 pub fn split(batch: &dyn WriteBatch, shards: usize) -> Vec<(usize, Option<Vec<u32>>)> {
-    let series = batch.series();
-    if series.is_empty() {
+    let (series, places, (_, ended)) = (batch.series(), batch.places(), batch.ended());
+    if series.is_empty() && ended.is_empty() {
         return Vec::new();
     }
     if shards == 1 {
@@ -20,12 +20,18 @@ pub fn split(batch: &dyn WriteBatch, shards: usize) -> Vec<(usize, Option<Vec<u3
     }
     let mut parts = vec![Vec::new(); shards];
     for (position, entry) in series.iter().enumerate() {
-        parts[shard_of(entry.id, shards)].push(position as u32);
+        let shard = match places.get(position) {
+            Some(Some(place)) => usize::from(place.shard),
+            _ => shard_of(entry.id, shards),
+        };
+        parts[shard].push(position as u32);
     }
+    let mut has_ended = vec![false; shards];
+    ended.iter().for_each(|place| has_ended[usize::from(place.shard)] = true);
     parts
         .into_iter()
         .enumerate()
-        .filter(|(_, part)| !part.is_empty())
+        .filter(|(shard, part)| !part.is_empty() || has_ended[*shard])
         .map(|(shard, part)| (shard, Some(part)))
         .collect()
 }

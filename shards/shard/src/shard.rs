@@ -14,7 +14,7 @@ use futures_channel::oneshot;
 use model::WriteBatch;
 use runtime::Runtime;
 use tsdb::{
-    AppendOutcome, ExemplarRejection, Head, Limits, Members,
+    AppendOutcome, ExemplarRejection, Head, Limits, Members, ShardPart,
     exemplars::{SelectedExemplars, SelectingExemplars},
     out_of_order::SelectingOutOfOrder,
     select::{Progress, Selecting, Selection},
@@ -273,7 +273,8 @@ impl<R: Runtime> Core<R> {
             head.set_exemplars_max(self.shared.shard_exemplars_max());
         }
         let before = head.series_count();
-        let outcome = head.append(batch, members, window, &mut Quota::new(&self.shared, start), &mut log);
+        let part = ShardPart { shard: self.number as u16, members };
+        let outcome = head.append(batch, part, window, &mut Quota::new(&self.shared, start), &mut log);
         if outcome.series_created > 0 {
             self.growth.borrow_mut().created(start, before);
         }

@@ -7,6 +7,7 @@
 //! which in the binary happens on the control plane's threads.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     io,
     path::Path,
@@ -18,7 +19,10 @@ use std::{
 use blocks::{Block, Damage, Deletion, Retention, Service, Value, decode, service};
 use codec::{decimal, gorilla};
 use futures_channel::oneshot;
-use model::{HistogramSample, IdentityKey, LabelSpan, Labels, Matcher, Sample, SeriesEntry, Timestamp, WriteBatch};
+use model::{
+    HistogramSample, IdentityKey, LabelSpan, Labels, Matcher, Sample, SeriesEntry, SeriesId, SeriesPlace, Timestamp,
+    WriteBatch,
+};
 use runtime::{AlignedBuffer, Disk, File, OpenMode, Runtime};
 use shard::{
     Handle, Mailbox, Shard, ShardConfig,
@@ -171,7 +175,8 @@ impl System for DataPlane {
         let runtime = process.new_thread();
         let takes_out_of_order = self.out_of_order_window_ms > 0;
         let (disk, clock) = (process.disk.clone(), self.clock);
-        let client = Connection { handle, service, runtime, disk, clock, takes_out_of_order };
+        let places = Rc::new(RefCell::new(KnownPlaces::new(self.shards)));
+        let client = Connection { handle, service, runtime, disk, clock, takes_out_of_order, places };
         Ok(Started { client, repairs })
     }
 
@@ -222,7 +227,7 @@ async fn run_blocks(
     }
 }
 
-fn identity(key: &IdentityKey, labels: &Labels) -> model::SeriesId {
+fn identity(key: &IdentityKey, labels: &Labels) -> SeriesId {
     key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())))
 }
 
@@ -233,6 +238,9 @@ struct Batch {
     values: Vec<u64>,
     histograms: Vec<HistogramSample>,
     labels: Vec<Labels>,
+    /// As the sender knows them, if it sends by places.
+    places: Vec<Option<SeriesPlace>>,
+    generations: Vec<u32>,
 }
 
 impl Batch {
@@ -243,6 +251,8 @@ impl Batch {
             values: Vec::new(),
             histograms: Vec::new(),
             labels: Vec::new(),
+            places: Vec::new(),
+            generations: Vec::new(),
         };
         for series in &request.series {
             let (start, at) = (batch.times.len() as u32, batch.labels.len() as u32);
@@ -289,6 +299,18 @@ impl WriteBatch for Batch {
         &self.histograms
     }
 
+    fn places(&self) -> &[Option<SeriesPlace>] {
+        &self.places
+    }
+
+    fn generation(&self, shard: u16) -> u32 {
+        self.generations.get(usize::from(shard)).copied().unwrap_or(0)
+    }
+
+    fn asks_places(&self) -> usize {
+        self.places.len()
+    }
+
     fn visit_labels<'a>(&'a self, span: LabelSpan, visit: &mut dyn FnMut(&'a [u8], &'a [u8])) {
         let labels = &self.labels[span.start as usize];
         for at in 0..labels.len() {
@@ -298,8 +320,49 @@ impl WriteBatch for Batch {
     }
 }
 
+/// What senders were told of places since the process started, as scrapes of targets are: every other request goes by them.
+struct KnownPlaces {
+    /// By shard: the generation, and numbers of it.
+    shards: Vec<(u32, BTreeMap<Labels, u32>)>,
+    requests: usize,
+}
+
+impl KnownPlaces {
+    fn new(shards: usize) -> Self {
+        Self { shards: vec![Default::default(); shards], requests: 0 }
+    }
+
+    fn put_into(&mut self, batch: &mut Batch) {
+        self.requests += 1;
+        if self.requests.is_multiple_of(2) {
+            return;
+        }
+        batch.generations = self.shards.iter().map(|(generation, _)| *generation).collect();
+        for (entry, labels) in batch.series.iter_mut().zip(&batch.labels) {
+            let shard = router::shard_of(entry.id, self.shards.len());
+            let number = self.shards[shard].1.get(labels);
+            let place = number.map(|&number| SeriesPlace { shard: shard as u16, number });
+            if place.is_some() {
+                entry.id = SeriesId::default();
+            }
+            batch.places.push(place);
+        }
+    }
+
+    fn learn(&mut self, batch: &Batch, told: &[model::Places]) {
+        for model::Places { shard, generation, numbers } in told {
+            let known = &mut self.shards[usize::from(*shard)];
+            if known.0 != *generation {
+                *known = (*generation, BTreeMap::new());
+            }
+            known.1.extend(numbers.iter().map(|&(entry, number)| (batch.labels[entry as usize].clone(), number)));
+        }
+    }
+}
+
 #[derive(Clone)]
 pub struct Connection {
+    places: Rc<RefCell<KnownPlaces>>,
     handle: Handle,
     service: Service,
     runtime: SimRuntime,
@@ -355,13 +418,20 @@ impl Connection {
 
 impl Client for Connection {
     async fn write(&self, request: Rc<Request>) -> Answer {
-        let batch = Arc::new(Batch::new(&request, self.handle.identity_key(), self.clock));
-        match self.handle.append(batch).await {
-            Ok(outcome) => Answer::Written {
-                accepted: (outcome.stored + outcome.repeated + outcome.histograms_stored + outcome.histograms_repeated)
-                    as usize,
-                rejected: outcome.rejected_total() as usize,
-            },
+        let mut batch = Batch::new(&request, self.handle.identity_key(), self.clock);
+        self.places.borrow_mut().put_into(&mut batch);
+        let batch = Arc::new(batch);
+        match self.handle.append(batch.clone()).await {
+            Ok(outcome) => {
+                self.places.borrow_mut().learn(&batch, &outcome.places);
+                Answer::Written {
+                    accepted: (outcome.stored
+                        + outcome.repeated
+                        + outcome.histograms_stored
+                        + outcome.histograms_repeated) as usize,
+                    rejected: outcome.rejected_total() as usize,
+                }
+            }
             Err(refusal) => Answer::Refused(refusal.to_string()),
         }
     }

@@ -4,12 +4,15 @@
 //! labels. A bad sample is counted and its neighbours go on. Rules of time are Prometheus 3's without an out-of-order window.
 
 mod lookahead;
+mod places;
 
 use std::collections::HashSet;
 
-use model::{ExemplarSample, Histogram, HistogramSample, METRIC_NAME, SeriesEntry, WriteBatch, sample::STALE_NAN_BITS};
+use model::{
+    ExemplarSample, Histogram, HistogramSample, METRIC_NAME, Places, SeriesEntry, WriteBatch, sample::STALE_NAN_BITS,
+};
 
-use self::lookahead::Lookahead;
+use self::lookahead::{Lookahead, Sought};
 use crate::{
     SeriesRef,
     exemplars::ExemplarRejection,
@@ -44,6 +47,18 @@ impl Members<'_> {
             Self::Some(list) => list.binary_search(&entry).is_ok(),
         }
     }
+}
+
+/// What of a batch is a shard's.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardPart<'a> {
+    pub shard: u16,
+    pub members: Members<'a>,
+}
+
+impl ShardPart<'static> {
+    /// All of it, where there is one shard.
+    pub const WHOLE: Self = Self { shard: 0, members: Members::All };
 }
 
 /// Permission to create series; the bound is the whole process', so a shard asks before it creates.
@@ -213,6 +228,8 @@ pub struct AppendOutcome {
     pub series_created: u64,
     rejected: [u64; Rejection::ALL.len()],
     pub first_offender: Option<Offender>,
+    /// What each shard has to say of places, if it was asked for them.
+    pub places: Vec<Places>,
 }
 
 impl AppendOutcome {
@@ -245,6 +262,7 @@ impl AppendOutcome {
             (Some(a), Some(b)) => Some(if (a.is_histogram, a.sample) <= (b.is_histogram, b.sample) { a } else { b }),
             (a, b) => a.or(b),
         };
+        self.places.extend_from_slice(&other.places);
     }
 
     fn reject(&mut self, offender: Offender, count: u64) {
@@ -254,38 +272,37 @@ impl AppendOutcome {
 }
 
 impl Head {
-    /// Appends the members of a batch. What is stored is also in `log`, in the order in which a replay must see it.
+    /// Appends a part of a batch. What is stored is also in `log`, in the order in which a replay must see it.
     pub fn append(
         &mut self,
         batch: &dyn WriteBatch,
-        members: Members<'_>,
+        part: ShardPart<'_>,
         window: Window,
         quota: &mut dyn SeriesQuota,
         log: &mut LogBatch,
     ) -> AppendOutcome {
         let (times, values, start_times) = (batch.times(), batch.values(), batch.start_times());
         let columns = Columns { series: batch.series(), times, values, start_times };
-        let (histograms, exemplars) = (batch.histograms(), batch.exemplars());
+        let (histograms, exemplars, members) = (batch.histograms(), batch.exemplars(), part.members);
         let mut appender = Appender {
             head: self,
             batch,
             columns,
+            shard: part.shard,
             window,
             quota,
             log,
             outcome: AppendOutcome::default(),
             ended: HashSet::new(),
         };
-        match members {
-            Members::All => appender.append_each(|at| at as u32, columns.series.len()),
-            Members::Some(list) => appender.append_each(|at| list[at], list.len()),
-        }
+        appender.append_floats(members);
         if !histograms.is_empty() {
             appender.append_histograms(histograms, members);
         }
         if !exemplars.is_empty() {
             appender.append_exemplars(exemplars, members);
         }
+        appender.tell_places(members);
         appender.outcome
     }
 }
@@ -322,6 +339,7 @@ struct Appender<'a> {
     head: &'a mut Head,
     batch: &'a dyn WriteBatch,
     columns: Columns<'a>,
+    shard: u16,
     window: Window,
     quota: &'a mut dyn SeriesQuota,
     log: &'a mut LogBatch,
@@ -331,14 +349,28 @@ struct Appender<'a> {
 }
 
 impl Appender<'_> {
-    fn append_each(&mut self, entry_at: impl Fn(usize) -> u32, count: usize) {
+    fn append_floats(&mut self, members: Members<'_>) {
         self.log.reserve(self.columns.times.len());
         let series = self.columns.series;
-        let id_at = |at: usize| (at < count).then(|| series[entry_at(at) as usize].id);
-        let mut lookahead = Lookahead::start(self.head, id_at);
+        let id_of = |_: &Head, number: u32| series[number as usize].id;
+        match (members, self.batch.places().is_empty()) {
+            (Members::All, true) => self.append_each(|at| at as u32, series.len(), id_of),
+            (Members::Some(list), true) => self.append_each(|at| list[at], list.len(), id_of),
+            (_, false) => self.append_with_places(members),
+        }
+    }
+
+    fn append_each<S: Sought>(
+        &mut self,
+        entry_at: impl Fn(usize) -> u32,
+        count: usize,
+        sought: impl Fn(&Head, u32) -> S,
+    ) {
+        let sought_in = |head: &Head, at: usize| (at < count).then(|| sought(head, entry_at(at)));
+        let mut lookahead = Lookahead::start(self.head, |at| sought_in(self.head, at));
         for at in 0..count {
-            let number = entry_at(at);
-            let known = lookahead.find(self.head, at, series[number as usize].id, id_at);
+            let (head, number) = (&*self.head, entry_at(at));
+            let known = lookahead.find(head, at, sought(head, number), |at| sought_in(head, at));
             self.append_series(number, known);
         }
     }
@@ -371,7 +403,7 @@ impl Appender<'_> {
     #[cold]
     fn append_histogram_out_of_order(&mut self, at: u32, sample: &HistogramSample, reason: Rejection) {
         let HistogramSample { entry, time, histogram, .. } = sample;
-        let series = self.columns.series[*entry as usize];
+        let series = self.entry(*entry);
         let kept = histogram.check().map_err(|_| Rejection::Histogram).and_then(|()| {
             self.keep_out_of_order(&series, *time, || Value::Histogram(Box::new(histogram.clone())), reason)
         });
@@ -390,7 +422,7 @@ impl Appender<'_> {
     fn append_exemplars(&mut self, exemplars: &[ExemplarSample], members: Members<'_>) {
         let histograms = self.batch.histograms();
         for sample in exemplars.iter().filter(|sample| members.contain(sample.entry)) {
-            let entry = self.columns.series[sample.entry as usize];
+            let entry = self.entry(sample.entry);
             let has_histograms = || histograms.binary_search_by_key(&sample.entry, |histogram| histogram.entry).is_ok();
             let is_alone = entry.samples().is_empty() && !has_histograms();
             match self.head.append_exemplar(self.batch, &entry, sample, is_alone, self.window) {
@@ -405,7 +437,7 @@ impl Appender<'_> {
     }
 
     fn series_of_histogram(&mut self, number: u32, time: i64) -> Result<SeriesRef, Rejection> {
-        let entry = self.columns.series[number as usize];
+        let entry = self.entry(number);
         if let Some(series) = self.head.find(entry.id) {
             return Ok(series);
         }
@@ -424,7 +456,7 @@ impl Appender<'_> {
         }
         let series = match known {
             Some(series) => series,
-            None => match self.find_or_create(number, &entry) {
+            None => match self.find_or_create(number) {
                 Some(series) => series,
                 None => return,
             },
@@ -451,7 +483,7 @@ impl Appender<'_> {
                     self.outcome.stored += 1;
                 }
                 Ok(false) => self.outcome.repeated += 1,
-                Err(reason) => self.append_out_of_order(number, &entry, sample, reason),
+                Err(reason) => self.append_out_of_order(number, sample, reason),
             }
         }
     }
@@ -459,19 +491,22 @@ impl Appender<'_> {
     /// A marker comes as a float, as who says that a series has ended need not know what it was one of.
     #[cold]
     fn end_histograms(&mut self, series: SeriesRef, number: u32, sample: usize) {
-        let (time, marker) = (self.columns.times[sample], Histogram::stale(false));
-        match self.head.append_histogram(series, time, &marker, self.window) {
-            Ok(true) => {
-                self.log.push_histogram(series, time, &marker);
-                self.ended.insert(series);
-                self.outcome.stored += 1;
-            }
+        match self.mark_histograms(series, self.columns.times[sample]) {
+            Ok(true) => self.outcome.stored += 1,
             Ok(false) => self.outcome.repeated += 1,
-            Err(reason) => {
-                let entry = self.columns.series[number as usize];
-                self.append_out_of_order(number, &entry, sample, reason);
-            }
+            Err(reason) => self.append_out_of_order(number, sample, reason),
         }
+    }
+
+    /// `Ok(false)`: there is a marker already.
+    fn mark_histograms(&mut self, series: SeriesRef, time: i64) -> Result<bool, Rejection> {
+        let marker = Histogram::stale(false);
+        let is_new = self.head.append_histogram(series, time, &marker, self.window)?;
+        if is_new {
+            self.log.push_histogram(series, time, &marker);
+            self.ended.insert(series);
+        }
+        Ok(is_new)
     }
 
     /// Says that a counter was 0 when it began to count, if that is news: what it counted up to its first sample is else in no
@@ -501,9 +536,10 @@ impl Appender<'_> {
 
     /// A sample that the head refuses may be one that an operator wants all the same.
     #[cold]
-    fn append_out_of_order(&mut self, number: u32, entry: &SeriesEntry, sample: usize, reason: Rejection) {
+    fn append_out_of_order(&mut self, number: u32, sample: usize, reason: Rejection) {
         let (time, value) = (self.columns.times[sample], self.columns.values[sample]);
-        match self.keep_out_of_order(entry, time, || Value::Float(value), reason) {
+        let entry = self.entry(number);
+        match self.keep_out_of_order(&entry, time, || Value::Float(value), reason) {
             Ok(true) => {
                 self.outcome.stored += 1;
                 self.outcome.out_of_order += 1;
@@ -542,18 +578,19 @@ impl Appender<'_> {
     }
 
     #[cold]
-    fn find_or_create(&mut self, number: u32, entry: &SeriesEntry) -> Option<SeriesRef> {
+    fn find_or_create(&mut self, number: u32) -> Option<SeriesRef> {
+        let entry = self.entry(number);
         if let Some(series) = self.head.find(entry.id) {
             return Some(series);
         }
-        if let Err(reason) = self.check_samples(entry) {
+        if let Err(reason) = self.check_samples(&entry) {
             entry.samples().for_each(|sample| {
                 let of_sample = self.window.check(self.columns.times[sample]).err().unwrap_or(reason);
-                self.append_out_of_order(number, entry, sample, of_sample);
+                self.append_out_of_order(number, sample, of_sample);
             });
             return None;
         }
-        match self.head.create_series(self.batch, entry, self.quota, self.log) {
+        match self.head.create_series(self.batch, &entry, self.quota, self.log) {
             Ok(series) => {
                 self.outcome.series_created += 1;
                 Some(series)

@@ -17,7 +17,7 @@ pub mod segmented;
 pub mod select;
 pub mod wal;
 
-pub use append::{AppendOutcome, Members, Offender, Rejection, SeriesQuota, Window};
+pub use append::{AppendOutcome, Members, Offender, Rejection, SeriesQuota, ShardPart, Window};
 pub use exemplars::ExemplarRejection;
 pub use head::Head;
 pub use limits::Limits;

@@ -7,7 +7,7 @@ use std::{
 
 use criterion::{BenchmarkGroup, Throughput, measurement::WallTime};
 use model::{IdentityKey, OwnedBatch};
-use tsdb::{Head, Limits, Members, Rejection, SeriesQuota, Window, wal::LogBatch};
+use tsdb::{Head, Limits, Rejection, SeriesQuota, ShardPart, Window, wal::LogBatch};
 
 /// Samples of a request, one a series.
 pub(crate) const BATCH: usize = 2_000;
@@ -92,7 +92,7 @@ pub(crate) fn round_of(order: &[usize], round: i64) -> Vec<OwnedBatch> {
 
 /// Appends batches; what has to be logged is in `log` until its owner encodes it.
 pub(crate) fn append(head: &mut Head, batch: &OwnedBatch, log: &mut LogBatch) -> u64 {
-    let outcome = head.append(batch, Members::All, OPEN, &mut Unlimited, log);
+    let outcome = head.append(batch, ShardPart::WHOLE, OPEN, &mut Unlimited, log);
     // What a chunk writer does; the disk is not part of the measurement.
     while let Some(extent) = head.extent().next_to_write() {
         head.extent().written(&extent);

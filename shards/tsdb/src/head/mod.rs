@@ -2,6 +2,7 @@
 
 mod bit_chain;
 mod deleted;
+mod forwarding;
 mod histograms;
 mod hot_line;
 mod renumber;
@@ -13,6 +14,7 @@ use model::{IdentityKey, Label, Labels, SeriesId};
 
 pub(crate) use bit_chain::{BitChain, ChainSink};
 pub(crate) use deleted::{Deleted, put_deletion, take_deletions};
+use forwarding::Forwarding;
 pub(crate) use histograms::{HISTOGRAM_MARK, Histograms, check_histograms, put_histogram, take_histogram};
 pub(crate) use hot_line::HotLine;
 pub(crate) use renumber::Departures;
@@ -62,6 +64,8 @@ pub struct Head {
     pub(crate) floor: i64,
     /// How often the series were numbered anew; positions mean something within one generation only.
     pub(crate) generation: u32,
+    /// From the generation before.
+    forwarding: Forwarding,
     /// Series that came back from the dead, in the order in which they did, while a renumbering is under way.
     pub(crate) revived: Option<Vec<SeriesRef>>,
     /// Reused while a chunk is sealed.
@@ -145,6 +149,7 @@ impl Head {
             lost_places: 0,
             floor: i64::MIN,
             generation: 0,
+            forwarding: Forwarding::default(),
             revived: None,
             seal_buffer: Vec::new(),
             transcoder: Transcoder::default(),
@@ -181,7 +186,7 @@ impl Head {
     pub fn heap_bytes(&self) -> HeapBytes {
         HeapBytes {
             hot_lines: self.lines.heap_bytes(),
-            identity_table: self.table.heap_bytes(),
+            identity_table: self.table.heap_bytes() + self.forwarding.heap_bytes(),
             open_chunks: self.bits.heap_bytes() + self.histograms.heap_bytes(),
             sealed_references: self.sealed.heap_bytes(),
             pairs: self.index.pairs.heap_bytes(),
@@ -221,6 +226,20 @@ impl Head {
     #[inline]
     pub(crate) fn find(&self, id: SeriesId) -> Option<SeriesRef> {
         self.table.find(id, |series| self.lines.get(series.index()).id == id)
+    }
+
+    /// The series at a place that somebody was told in a generation. `None`: it went, or that is too long ago to be known.
+    #[inline]
+    pub(crate) fn at_place(&self, generation: u32, number: u32) -> Option<SeriesRef> {
+        if generation == self.generation {
+            return ((number as usize) < self.lines.len()).then_some(SeriesRef(number));
+        }
+        self.forwarded(generation, number)
+    }
+
+    #[cold]
+    fn forwarded(&self, generation: u32, number: u32) -> Option<SeriesRef> {
+        (generation.wrapping_add(1) == self.generation).then(|| self.forwarding.follow(number)).flatten()
     }
 
     /// Adds a series under the next position. Its pairs stand in name order and are interned already.

@@ -10,7 +10,7 @@
 use codec::varint::put_unsigned;
 use roaring::RoaringBitmap;
 
-use super::{Head, Index};
+use super::{Forwarding, Head, Index};
 use crate::{
     SeriesRef,
     index::{IdentityTable, PairRef, Pairs, PostingsTable, SeriesLabels},
@@ -240,6 +240,7 @@ impl Head {
         self.index = successor.index;
         self.table = successor.table;
         self.lost_places = successor.lost_places;
+        self.forwarding = Forwarding::new(&successor.old, in_order);
         self.generation += 1;
     }
 

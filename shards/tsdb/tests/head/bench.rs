@@ -8,14 +8,14 @@ use model::{
     histogram::{Counts, ResetHint, spans_of},
 };
 use tsdb::{
-    AppendOutcome, Head, Limits, Members, SeriesRef,
+    AppendOutcome, Head, Limits, SeriesRef, ShardPart,
     checkpoint::CheckpointEnd,
     chunk_file::{Chunk, Extent, check_entry},
     select::{Progress, SelectedChunk, Selecting, Selection, TimeRange, Wanted},
     wal::{LogBatch, Records},
 };
 
-use crate::{OPEN, Quota};
+use crate::{OPEN, Quota, sender::Sender};
 
 /// Samples by series text; the last one of a series is its newest.
 pub(crate) type Model = BTreeMap<String, Vec<(i64, u64)>>;
@@ -104,6 +104,7 @@ pub(crate) struct Bench {
     pub(crate) model: Model,
     /// Deletions so far.
     pub(crate) deletions: usize,
+    pub(crate) sender: Sender,
 }
 
 impl Bench {
@@ -115,6 +116,7 @@ impl Bench {
             extents: Vec::new(),
             model: Model::new(),
             deletions: 0,
+            sender: Sender::default(),
         }
     }
 
@@ -123,7 +125,7 @@ impl Bench {
         let mut rest: Vec<(u8, &[(i64, u64)])> = rows.iter().map(|(series, samples)| (*series, &samples[..])).collect();
         while !rest.is_empty() {
             let mut batch = OwnedBatch::default();
-            let mut seen = BTreeSet::new();
+            let (mut seen, mut entries) = (BTreeSet::new(), Vec::new());
             for (series, samples) in &mut rest {
                 if has_histograms(*series) && !seen.insert(*series) {
                     continue;
@@ -139,6 +141,7 @@ impl Bench {
                 let end = samples.iter().position(is_other).unwrap_or(samples.len());
                 let (now, later) = samples.split_at(end);
                 *samples = later;
+                entries.push(*series);
                 match is_histogram {
                     true => {
                         let histograms = now.iter().map(|&(time, value)| (time, histogram_of(*series, value)));
@@ -148,7 +151,9 @@ impl Bench {
                 }
             }
             rest.retain(|(_, samples)| !samples.is_empty());
-            let appended = self.head.append(&batch, Members::All, OPEN, &mut Quota(u64::MAX), &mut self.batch);
+            let batch = self.sender.with_places(batch, &entries);
+            let appended = self.head.append(&batch, ShardPart::WHOLE, OPEN, &mut Quota(u64::MAX), &mut self.batch);
+            self.sender.learn(&batch, &appended, &entries);
             outcome.merge(&appended);
         }
         self.commit();
@@ -159,7 +164,7 @@ impl Bench {
 
     /// Appends a request as it is, and nothing to the model.
     pub(crate) fn append_batch(&mut self, batch: &OwnedBatch) {
-        self.head.append(batch, Members::All, OPEN, &mut Quota(u64::MAX), &mut self.batch);
+        self.head.append(batch, ShardPart::WHOLE, OPEN, &mut Quota(u64::MAX), &mut self.batch);
         self.commit();
     }
 

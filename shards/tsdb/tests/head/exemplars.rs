@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use model::{Labels, MatchOp, Matcher, OwnedBatch};
 use proptest::prelude::*;
 use tsdb::{
-    ExemplarRejection, Head, Limits, Members, Window,
+    ExemplarRejection, Head, Limits, ShardPart, Window,
     exemplars::SelectingExemplars,
     wal::{LogBatch, Records},
 };
@@ -124,7 +124,7 @@ proptest! {
                 (series, START + 1000 * (at as i64) + 100 * time, f64::from(value) / 4.0, id)
             }).collect();
             let mut frame = LogBatch::default();
-            let outcome = head.append(&batch_of(&given), Members::All, OPEN, &mut Quota(u64::MAX), &mut frame);
+            let outcome = head.append(&batch_of(&given), ShardPart::WHOLE, OPEN, &mut Quota(u64::MAX), &mut frame);
             let mut counts = (0, 0, 0);
             for given in given {
                 match if max == 0 { Err(ExemplarRejection::Disabled) } else { model.append(given) } {
@@ -181,7 +181,7 @@ fn bad_ones_are_counted_and_good_ones_found_by_series() {
     batch.push_exemplar([], (OPEN.max_time + 1, 1));
     batch.push(&key(), bytes(&name("one_too_many")), [(START, 1)]);
     batch.push_exemplar([], (START, 1));
-    let outcome = head.append(&batch, Members::All, OPEN, &mut Quota(1), &mut LogBatch::default());
+    let outcome = head.append(&batch, ShardPart::WHOLE, OPEN, &mut Quota(1), &mut LogBatch::default());
     let rejected = ExemplarRejection::ALL.map(|reason| outcome.exemplars_rejected(reason));
     assert_eq!((outcome.exemplars_stored, rejected), (2, [0, 1, 3, 2, 0]));
     let found = contents(&head, Matcher::new(MatchOp::Equal, "__name__", "metric_4").expect("a matcher"));

@@ -4,6 +4,8 @@
 mod bench;
 mod exemplars;
 mod out_of_order;
+mod places;
+mod sender;
 mod truncation;
 
 use std::collections::BTreeMap;
@@ -11,7 +13,7 @@ use std::collections::BTreeMap;
 use model::{Labels, MatchOp, Matcher, OwnedBatch, sample::STALE_NAN_BITS};
 use proptest::prelude::*;
 use tsdb::{
-    Head, Limits, Members, Rejection, SeriesQuota, Window,
+    Head, Limits, Rejection, SeriesQuota, ShardPart, Window,
     limits::ShareLimit,
     select::{NO_LAST, TimeRange, Wanted},
     wal::{LogBatch, RecordError, Records},
@@ -266,7 +268,7 @@ fn bad_series_are_counted_and_their_neighbours_stored() {
         batch.push(&key(), [(&b"__name__"[..], &b"good"[..]), (b"empty", b"")], [(START + 1, 2)]);
         let mut head = Head::new(key(), Limits::default(), 0);
         let mut log = LogBatch::default();
-        let outcome = head.append(&batch, Members::All, OPEN, &mut Quota(u64::MAX), &mut log);
+        let outcome = head.append(&batch, ShardPart::WHOLE, OPEN, &mut Quota(u64::MAX), &mut log);
         assert_eq!((outcome.stored, outcome.series_created), (2, 1), "an empty value is no label");
         assert_eq!(outcome.rejected(reason), 2, "{labels:?}");
         let offender = outcome.first_offender.expect("one");
@@ -332,7 +334,7 @@ fn the_window_and_the_quota_are_kept() {
         batch.push(&key(), [(&b"__name__"[..], &name[..])], [(time, 1)]);
     }
     let mut log = LogBatch::default();
-    let outcome = head.append(&batch, Members::All, window, &mut Quota(2), &mut log);
+    let outcome = head.append(&batch, ShardPart::WHOLE, window, &mut Quota(2), &mut log);
     assert_eq!(outcome.stored, 1);
     assert_eq!(outcome.rejected(Rejection::OutOfBounds), 1);
     assert_eq!(outcome.rejected(Rejection::TooFarInFuture), 1);
@@ -350,7 +352,7 @@ fn series_that_share_a_label_pair_are_bounded() {
         let id = id.to_string();
         let labels = [("__name__", metric), ("job", job), ("request_id", &id)];
         batch.push(&key(), labels.map(|(name, value)| (name.as_bytes(), value.as_bytes())), [(START, 1)]);
-        let outcome = head.append(&batch, Members::All, OPEN, &mut Quota(u64::MAX), &mut LogBatch::default());
+        let outcome = head.append(&batch, ShardPart::WHOLE, OPEN, &mut Quota(u64::MAX), &mut LogBatch::default());
         outcome.first_offender.map(|offender| offender.reason)
     };
     assert_eq!([0, 1, 2].map(|id| write("a", "x", id)), [None, None, Some(Rejection::LabelLimit)]);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use model::{Labels, MatchOp, Matcher, OwnedBatch};
 use proptest::prelude::*;
 use tsdb::{
-    Head, Limits, Members, Rejection, Window,
+    Head, Limits, Rejection, ShardPart, Window,
     out_of_order::{Part, SelectingOutOfOrder, Value},
     select::TimeRange,
     wal::{LogBatch, Records},
@@ -161,7 +161,7 @@ proptest! {
                         max_time: i64::MAX,
                         out_of_order_from: Some(START + base - WINDOW + BEHIND),
                     };
-                    let outcome = head.append(&batch_of(&given), Members::All, window, &mut Quota(u64::MAX), &mut frame);
+                    let outcome = head.append(&batch_of(&given), ShardPart::WHOLE, window, &mut Quota(u64::MAX), &mut frame);
                     let relative = Window {
                         min_time: base - BEHIND, out_of_order_from: Some(base - WINDOW + BEHIND), ..window
                     };
@@ -222,7 +222,7 @@ fn without_a_window_nothing_is_kept_and_places_come_back() {
     let mut head = new_head();
     let mut append = |given: &[(u8, i64, u8)], from: Option<i64>, series_max: u64| {
         let window = Window { min_time: START - 10, max_time: i64::MAX, out_of_order_from: from };
-        head.append(&batch_of(given), Members::All, window, &mut Quota(series_max), &mut LogBatch::default())
+        head.append(&batch_of(given), ShardPart::WHOLE, window, &mut Quota(series_max), &mut LogBatch::default())
     };
     let outcome = append(&[(0, 0, 1), (0, -5, 1), (1, -20, 1)], None, 10);
     assert_eq!(
@@ -249,7 +249,7 @@ fn many_slices_with_a_deletion_between_them() {
         let samples = (1..=150_000i64).map(|at| (START - at, (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         batch.push(&key(), pairs, samples);
     }
-    head.append(&batch, Members::All, window, &mut Quota(u64::MAX), &mut LogBatch::default());
+    head.append(&batch, ShardPart::WHOLE, window, &mut Quota(u64::MAX), &mut LogBatch::default());
     let (mut slices, mut next) = (Vec::new(), head.first_out_of_order());
     let mut behind = LogBatch::default();
     while let Some(mark) = next {

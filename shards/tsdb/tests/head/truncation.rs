@@ -25,7 +25,7 @@ fn border(number: i64) -> i64 {
 
 impl Bench {
     /// Truncates, gives memory back, and the model forgets too.
-    fn truncate(&mut self, floor: i64) -> usize {
+    pub(crate) fn truncate(&mut self, floor: i64) -> usize {
         self.head.truncate(floor, &mut self.batch);
         self.commit();
         let mut reclaim = Reclaim::default();
@@ -36,7 +36,7 @@ impl Bench {
     }
 
     /// Numbers anew; `between` comes after each slice.
-    fn renumber(&mut self, mut between: impl FnMut(&mut Self)) -> usize {
+    pub(crate) fn renumber(&mut self, mut between: impl FnMut(&mut Self)) -> usize {
         let mut renumbering = Renumbering::begin(&mut self.head);
         loop {
             let more = renumbering.advance(&self.head);
