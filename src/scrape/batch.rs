@@ -5,14 +5,17 @@
 use std::sync::{Arc, OnceLock};
 
 use model::{
-    ExemplarSample, Histogram, HistogramSample, IdentityKey, LabelSpan, Labels, SeriesEntry, SeriesId, WriteBatch,
+    ExemplarSample, Histogram, HistogramSample, LabelSpan, Labels, SeriesEntry, SeriesId, SeriesPlace, WriteBatch,
 };
-use wire::exposition::{Bounds, Dialect, Reader, reader::LabelText};
+use wire::exposition::{Bounds, Dialect, LineCache, Reader, SeriesKey, reader::LabelText};
 
 use super::sample_labels::SampleLabels;
 
 /// Marks a span as one of [`ScrapeBatch::exemplar_labels`].
 const OF_EXEMPLAR: u32 = 1 << 31;
+
+/// Of a series that the page has twice: nobody remembers its second line.
+const NO_LINE: u32 = u32::MAX;
 
 type OwnedLabel = (Box<[u8]>, Box<[u8]>);
 
@@ -27,6 +30,16 @@ enum Source {
     Nowhere,
 }
 
+/// A line of the page whose series is known.
+pub(crate) struct Line {
+    pub(crate) series: SeriesKey,
+    /// Which of the page's known lines it is.
+    pub(crate) number: usize,
+    /// Where its series stands in the page.
+    pub(crate) place: (usize, usize),
+    pub(crate) bounds: Bounds,
+}
+
 #[derive(Default)]
 pub(crate) struct ScrapeBatch {
     series: Vec<SeriesEntry>,
@@ -38,6 +51,14 @@ pub(crate) struct ScrapeBatch {
     exemplars: Vec<ExemplarSample>,
     /// By series.
     sources: Vec<Source>,
+    places: Vec<Option<SeriesPlace>>,
+    /// By shard, of the places.
+    generations: Vec<u32>,
+    /// By series, as far as they are of lines: which of the page's known ones, or [`NO_LINE`].
+    lines: Vec<u32>,
+    /// Series that have ended, and when.
+    ended: Vec<SeriesPlace>,
+    ended_at: i64,
     labels: Vec<Labels>,
     exemplar_labels: Vec<OwnedLabel>,
     context: Option<Context>,
@@ -55,39 +76,39 @@ struct Context {
 
 impl ScrapeBatch {
     pub(crate) fn sample_count(&self) -> usize {
-        self.times.len() + self.histograms.len()
+        self.times.len() + self.histograms.len() + self.ended.len()
     }
 
-    /// A sample of a series whose labels stand in the page from here to there.
+    /// A sample of a known line. Its labels stand in the page from here to there.
     #[inline]
-    pub(crate) fn push_line(&mut self, id: SeriesId, sample: (i64, u64), (start, end): (usize, usize), bounds: Bounds) {
+    pub(crate) fn push_line(&mut self, line: &Line, (time, value): (i64, u64)) {
+        self.begin_line(line);
+        self.times.push(time);
+        self.values.push(value);
+        self.series.last_mut().expect("a series was begun").samples_end += 1;
+    }
+
+    /// Begins a series with a known line, which has no sample yet.
+    #[inline]
+    pub(crate) fn begin_line(&mut self, line: &Line) {
         // A page is far below 4 GiB, as its limit says.
-        self.push(id, sample, Source::Line { start: start as u32, end: end as u32, bounds });
+        let (start, end) = (line.place.0 as u32, line.place.1 as u32);
+        self.lines.push(line.number as u32);
+        self.begin(line.series, Source::Line { start, end, bounds: line.bounds });
     }
 
-    pub(crate) fn push_labels(&mut self, key: &IdentityKey, labels: Labels, sample: (i64, u64)) -> SeriesId {
-        let id = key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())));
-        self.push_known(id, labels, sample);
-        id
+    /// Begins a series with a line whose labels stand nowhere else.
+    pub(crate) fn begin_new_line(&mut self, id: SeriesId, labels: Labels, line: Option<usize>) {
+        self.lines.push(line.map_or(NO_LINE, |line| line as u32));
+        self.begin(SeriesKey::Id(id), Source::Ready(self.labels.len() as u32));
+        self.labels.push(labels);
     }
 
-    /// The same where the identity of the labels is known.
+    /// A series that is not of the page.
     pub(crate) fn push_known(&mut self, id: SeriesId, labels: Labels, sample: (i64, u64)) {
-        self.push(id, sample, Source::Ready(self.labels.len() as u32));
+        self.begin(SeriesKey::Id(id), Source::Ready(self.labels.len() as u32));
         self.labels.push(labels);
-    }
-
-    /// Begins a series whose labels stand in the page, and which has no sample yet.
-    pub(crate) fn begin_line(&mut self, id: SeriesId, (start, end): (usize, usize), bounds: Bounds) {
-        self.begin(id, Source::Line { start: start as u32, end: end as u32, bounds });
-    }
-
-    /// The same with labels that stand nowhere else.
-    pub(crate) fn begin_labels(&mut self, key: &IdentityKey, labels: Labels) -> SeriesId {
-        let id = key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())));
-        self.begin(id, Source::Ready(self.labels.len() as u32));
-        self.labels.push(labels);
-        id
+        self.push_float(sample, 0);
     }
 
     /// A float sample of the series that was begun last, and when it began to count, or 0.
@@ -107,9 +128,18 @@ impl ScrapeBatch {
         self.histograms.push(HistogramSample { entry, time, start_time, histogram });
     }
 
-    /// A marker that the series has ended.
-    pub(crate) fn push_marker(&mut self, id: SeriesId, time: i64) {
-        self.push(id, (time, model::sample::STALE_NAN_BITS), Source::Nowhere);
+    /// The series has ended. All that end in a batch end at the same time.
+    pub(crate) fn end_series(&mut self, series: SeriesKey, time: i64) {
+        match series {
+            SeriesKey::Place(place) => {
+                self.ended.push(place);
+                self.ended_at = time;
+            }
+            SeriesKey::Id(id) => {
+                self.begin(SeriesKey::Id(id), Source::Nowhere);
+                self.push_float((time, model::sample::STALE_NAN_BITS), 0);
+            }
+        }
     }
 
     /// An exemplar of the sample that was pushed last.
@@ -123,20 +153,27 @@ impl ScrapeBatch {
     }
 
     #[inline]
-    fn push(&mut self, id: SeriesId, (time, value): (i64, u64), source: Source) {
+    fn begin(&mut self, series: SeriesKey, source: Source) {
         let (sample, number) = (self.times.len() as u32, self.series.len() as u32);
-        self.times.push(time);
-        self.values.push(value);
+        let (id, place) = match series {
+            SeriesKey::Id(id) => (id, None),
+            SeriesKey::Place(place) => (SeriesId::default(), Some(place)),
+        };
         self.sources.push(source);
-        let labels = LabelSpan { start: number, end: number };
-        self.series.push(SeriesEntry { id, samples_start: sample, samples_end: sample + 1, labels });
-    }
-
-    fn begin(&mut self, id: SeriesId, source: Source) {
-        let (sample, number) = (self.times.len() as u32, self.series.len() as u32);
-        self.sources.push(source);
+        self.places.push(place);
         let labels = LabelSpan { start: number, end: number };
         self.series.push(SeriesEntry { id, samples_start: sample, samples_end: sample, labels });
+    }
+
+    /// Says of which generations the places are.
+    pub(crate) fn places_are_of(&mut self, lines: &LineCache) {
+        self.generations.clear();
+        self.generations.extend_from_slice(lines.generations());
+    }
+
+    /// The line that a series of the page was of.
+    pub(crate) fn line_of(&self, entry: u32) -> Option<usize> {
+        self.lines.get(entry as usize).filter(|line| **line != NO_LINE).map(|line| *line as usize)
     }
 
     /// Gives the batch what its lines stand in.
@@ -158,6 +195,10 @@ impl ScrapeBatch {
         self.histograms.clear();
         self.exemplars.clear();
         self.sources.clear();
+        self.places.clear();
+        self.generations.clear();
+        self.lines.clear();
+        self.ended.clear();
         self.labels.clear();
         self.exemplar_labels.clear();
         self.read_again = OnceLock::new();
@@ -169,6 +210,8 @@ impl ScrapeBatch {
         self.series.capacity() * size_of::<SeriesEntry>()
             + self.times.capacity() * (size_of::<i64>() + size_of::<u64>())
             + self.sources.capacity() * size_of::<Source>()
+            + (self.places.capacity() + self.ended.capacity()) * size_of::<Option<SeriesPlace>>()
+            + self.lines.capacity() * size_of::<u32>()
             + self.context.as_ref().map_or(0, |context| context.page.capacity())
     }
 
@@ -216,6 +259,22 @@ impl WriteBatch for ScrapeBatch {
 
     fn exemplars(&self) -> &[ExemplarSample] {
         &self.exemplars
+    }
+
+    fn places(&self) -> &[Option<SeriesPlace>] {
+        &self.places
+    }
+
+    fn generation(&self, shard: u16) -> u32 {
+        self.generations.get(usize::from(shard)).copied().unwrap_or(0)
+    }
+
+    fn asks_places(&self) -> usize {
+        self.lines.len()
+    }
+
+    fn ended(&self) -> (i64, &[SeriesPlace]) {
+        (self.ended_at, &self.ended)
     }
 
     fn discards_out_of_order(&self) -> bool {

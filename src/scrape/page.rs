@@ -11,7 +11,7 @@ use wire::exposition::{
 };
 
 use super::{
-    batch::ScrapeBatch,
+    batch::{Line, ScrapeBatch},
     format::Format,
     metadata::{self, Family, MetadataSum},
     sample_labels::{LabelError, SampleLabels},
@@ -90,6 +90,7 @@ impl PageReader<'_> {
             (gathered, _) => (gathered.map_or_else(Vec::new, Gathered::into_text), Dialect::Text),
         };
         batch.keep_page(page, dialect, self.labels.clone());
+        batch.places_are_of(lines);
         (counts, read)
     }
 
@@ -168,7 +169,7 @@ impl Reading<'_> {
             return Err(PageError::SampleLimit);
         }
         for gone in walk.finish() {
-            self.batch.push_marker(gone, self.settings.now);
+            self.batch.end_series(gone, self.settings.now);
         }
         Ok(())
     }
@@ -180,9 +181,10 @@ impl Reading<'_> {
     #[inline(always)]
     fn take_plain(&mut self, reader: &Reader<'_>, walk: &mut Walk<'_>, PlainSample { start, end, value }: PlainSample) {
         self.counts.scraped += 1;
-        if let Known::Series(id) = walk.accepted() {
+        if let Known::Series(series) = walk.accepted() {
             self.counts.kept += 1;
-            self.batch.push_line(id, (self.settings.now, value), (start, end), reader.bounds());
+            let line = Line { series, number: walk.line(), place: (start, end), bounds: reader.bounds() };
+            self.batch.push_line(&line, (self.settings.now, value));
             walk.track(true);
         }
     }
@@ -249,7 +251,10 @@ impl Reading<'_> {
         let own_time = sample.time.filter(|_| job.honor_timestamps);
         let time = own_time.unwrap_or(settings.now);
         match found {
-            Found::Known(Known::Series(id)) => self.batch.begin_line(id, sample.place, sample.bounds),
+            Found::Known(Known::Series(series)) => {
+                let (number, place, bounds) = (walk.line(), sample.place, sample.bounds);
+                self.batch.begin_line(&Line { series, number, place, bounds });
+            }
             Found::Known(Known::Dropped) => return Ok(()),
             // Only samples with times of their own can be several of a series.
             Found::Repeated if own_time.is_none() => {
@@ -259,7 +264,7 @@ impl Reading<'_> {
             }
             Found::Repeated => {
                 let Some(labels) = settings.labels.of(&labels(sample.series)?)? else { return Ok(()) };
-                self.batch.begin_labels(settings.key, labels);
+                self.batch.begin_new_line(settings.key.labels(&labels), labels, None);
             }
             Found::New(line) => {
                 if !self.begin_new(&labels(sample.series)?, walk, line)? {
@@ -287,8 +292,9 @@ impl Reading<'_> {
         }
         self.series_left -= 1;
         self.counts.new_series += 1;
-        let id = self.batch.begin_labels(self.settings.key, labels);
+        let id = self.settings.key.labels(&labels);
         walk.add(new, Some(id));
+        self.batch.begin_new_line(id, labels, Some(walk.line()));
         Ok(true)
     }
 
@@ -347,12 +353,15 @@ fn finest_schema(factor: f64) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use model::{IdentityKey, WriteBatch as _, sample::STALE_NAN_BITS};
+    use std::collections::HashMap;
+
+    use model::{IdentityKey, Places, SeriesId, WriteBatch as _, sample::STALE_NAN_BITS};
 
     use super::{super::sample_labels::tests::sample_labels, *};
 
-    /// A target that is scraped again and again.
+    /// A target that is scraped again and again, and the shard that has its series.
     struct Target {
+        numbers: HashMap<SeriesId, u32>,
         labels: Arc<SampleLabels>,
         lines: LineCache,
         key: IdentityKey,
@@ -364,7 +373,18 @@ mod tests {
         fn new(keys: &str) -> Self {
             let labels = Arc::new(sample_labels(keys, &[("job", "x"), ("instance", "i")]));
             let key = IdentityKey::from_bytes(&[7; IdentityKey::BYTES]);
-            Self { labels, lines: LineCache::default(), key, now: 0, wanted: Wanted::default() }
+            let (lines, wanted) = (LineCache::default(), Wanted::default());
+            Self { numbers: HashMap::new(), labels, lines, key, now: 0, wanted }
+        }
+
+        fn learn_places(&mut self, batch: &ScrapeBatch) {
+            let mut numbers = Vec::new();
+            for entry in (0..batch.asks_places()).filter(|at| batch.places()[*at].is_none()) {
+                let next = self.numbers.len() as u32;
+                numbers.push((entry as u32, *self.numbers.entry(batch.series()[entry].id).or_insert(next)));
+            }
+            let places = Places { shard: 0, generation: 0, numbers };
+            self.lines.take_places(&places, |entry| batch.line_of(entry));
         }
 
         /// The samples of a page, as text, and its counts.
@@ -393,7 +413,13 @@ mod tests {
                 };
                 format!("{labels}{value} @{}", batch.times()[at])
             };
-            (if read.is_ok() { (0..batch.series().len()).map(sample).collect() } else { Vec::new() }, counts, read)
+            if read.is_err() {
+                return (Vec::new(), counts, read);
+            }
+            self.learn_places(&batch);
+            let (ended_at, ended) = batch.ended();
+            let ended = ended.iter().map(|_| format!("stale @{ended_at}"));
+            ((0..batch.series().len()).map(sample).chain(ended).collect(), counts, read)
         }
     }
 

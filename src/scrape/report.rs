@@ -1,6 +1,7 @@
 //! What every scrape tells of itself, whatever came of it: `up` and its like.
 
 use model::{IdentityKey, Labels, LabelsBuilder, METRIC_NAME, SeriesId};
+use wire::exposition::SeriesKey;
 
 use super::batch::ScrapeBatch;
 
@@ -61,7 +62,8 @@ impl ReportSeries {
                     let mut labels = LabelsBuilder::from_labels(&self.target);
                     labels.set(METRIC_NAME, name);
                     let labels = labels.build();
-                    let id = batch.push_labels(key, labels.clone(), sample);
+                    let id = key.labels(&labels);
+                    batch.push_known(id, labels.clone(), sample);
                     self.known.push((id, labels));
                 }
             }
@@ -70,6 +72,6 @@ impl ReportSeries {
 
     /// The target is gone.
     pub(crate) fn push_markers(&self, batch: &mut ScrapeBatch, time: i64) {
-        self.known.iter().for_each(|(id, _)| batch.push_marker(*id, time));
+        self.known.iter().for_each(|(id, _)| batch.end_series(SeriesKey::Id(*id), time));
     }
 }

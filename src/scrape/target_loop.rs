@@ -188,7 +188,7 @@ impl TargetLoop {
         (report.scraped, report.kept, report.new_series) = (counts.scraped, counts.kept, counts.new_series);
         let with_extra = self.job.config.extra_scrape_metrics;
         self.report.push(&self.scraping.key, &mut batch, time, &report, with_extra);
-        let stored = store(&self.scraping, &self.target, batch, schedule).await;
+        let stored = store(&self.scraping, &self.target, batch, &mut self.lines, schedule).await;
         self.tell(start_ms, duration, taken.and(stored));
     }
 
@@ -261,7 +261,8 @@ impl TargetLoop {
     /// A target that does not answer has no series.
     fn mark_all(&mut self, batch: &mut ScrapeBatch, time: i64) {
         if !std::mem::replace(&mut self.are_marked, true) {
-            self.lines.tracked().for_each(|id| batch.push_marker(id, time));
+            self.lines.tracked().for_each(|series| batch.end_series(series, time));
+            batch.places_are_of(&self.lines);
         }
     }
 
@@ -290,17 +291,19 @@ impl TargetLoop {
         self.mark_all(&mut batch, time);
         self.report.push_markers(&mut batch, time);
         schedule.begin(now_nanos(), self.scraping.parts());
-        if let Err(error) = store(&self.scraping, &self.target, batch, schedule).await {
+        if let Err(error) = store(&self.scraping, &self.target, batch, &mut self.lines, schedule).await {
             tracing::debug!(target = %self.target.url, %error, "no markers for a target that is gone");
         }
     }
 }
 
-/// Makes a batch durable. A refusal is one for now: what is acknowledged twice is stored once, so it is tried until the next scrape.
+/// Makes a batch durable, and has the lines learn where their series are. A refusal is one for now: what is acknowledged twice is stored
+/// once, so it is tried until the next scrape.
 async fn store(
     scraping: &Scraping,
     target: &Target,
     batch: ScrapeBatch,
+    lines: &mut LineCache,
     schedule: &Schedule,
 ) -> Result<(), ScrapeError> {
     let batch = Arc::new(batch);
@@ -308,6 +311,7 @@ async fn store(
         match scraping.appends.append(batch.clone()).await {
             Ok(outcome) => {
                 count(scraping, target, &outcome);
+                outcome.places.iter().for_each(|places| lines.take_places(places, |entry| batch.line_of(entry)));
                 break Ok(());
             }
             Err(refusal) if refusal == Refusal::Stopping || schedule.wait(now_nanos()) < 2 * RETRY_AFTER => {

@@ -1,10 +1,10 @@
 //! Bytes from outside: remote write, both protocols, and text.
 
 use codec::histogram::{HistogramChunk, HistogramSamples};
-use model::{IdentityKey, Sample, SeriesId, Timestamp, WriteBatch};
+use model::{IdentityKey, Places, Sample, SeriesId, Timestamp, WriteBatch};
 use wire::{
     exposition::{
-        Bounds, Dialect, Found, Gathered, Item, LineCache, Reader, SampleValue, Wanted,
+        Bounds, Dialect, Found, Gathered, Item, LineCache, Reader, SampleValue, SeriesKey, Wanted,
         families::{
             BucketMessage, CounterMessage, ExemplarMessage, FamilyMessage, HistogramMessage, LabelPairMessage,
             MetricMessage, QuantileMessage, SpanMessage, SummaryMessage, TimestampMessage, ValueMessage, kind,
@@ -56,11 +56,12 @@ pub fn exposition(input: &[u8]) {
     };
     let mut pages = pages.splitn(2, |byte| *byte == PAGE_BREAK);
     let (first, second) = (pages.next().unwrap_or_default(), pages.next().unwrap_or_default());
-    let mut lines = LineCache::default();
-    drop(samples(dialect, first, &mut lines));
-    let with_first = samples(dialect, second, &mut lines);
-    assert_eq!(with_first, samples(dialect, second, &mut LineCache::default()));
-    assert_eq!(with_first, samples(dialect, second, &mut lines));
+    let mut scraped = Scraped::default();
+    drop(scraped.samples(dialect, first));
+    let with_first = scraped.samples(dialect, second);
+    assert_eq!(with_first, Scraped::default().samples(dialect, second));
+    scraped.name_places();
+    assert_eq!(with_first, scraped.samples(dialect, second));
 }
 
 const PAGE_BREAK: u8 = 0xff;
@@ -68,51 +69,70 @@ const PAGE_BREAK: u8 = 0xff;
 /// Identity, value bits and time.
 type ExposedSample = (SeriesId, u64, Option<i64>);
 
-/// The samples of a page, and how many lines it has twice; `None` if it is not of the format, or a metric's name is empty.
-fn samples(dialect: Dialect, page: &[u8], lines: &mut LineCache) -> Option<(Vec<ExposedSample>, u64)> {
-    let key = IdentityKey::from_bytes(&[7; IdentityKey::BYTES]);
-    let (mut samples, mut repeated) = (Vec::new(), 0);
-    let mut walk = lines.walk(&key);
-    let mut reader = Reader::new(dialect, page);
-    loop {
-        let sample = match reader.next(&mut walk) {
-            Err(error) => {
-                assert!(error.line as usize <= page.len() + 1, "{error}");
-                return None;
-            }
-            Ok(None) => break,
-            Ok(Some(Item::Metadata(_))) => continue,
-            Ok(Some(Item::Sample(sample))) => sample,
-        };
-        let found = match sample.is_known {
-            true => Found::Known(walk.accepted()),
-            false => walk.find(sample.series, reader.bounds()),
-        };
-        let series = match found {
-            Found::Known(Known::Series(series)) => series,
-            Found::Known(Known::Dropped) => unreachable!("none is dropped here"),
-            Found::Repeated => {
-                repeated += 1;
-                continue;
-            }
-            Found::New(line) => {
-                if reader.labels()[0].1.is_empty() {
+/// A target, and a shard that gives each line of its last page the line's number.
+#[derive(Default)]
+struct Scraped {
+    lines: LineCache,
+    of_lines: Vec<SeriesId>,
+}
+
+impl Scraped {
+    /// The samples of a page, and how many lines it has twice; `None` if it is not of the format, or a metric's name is empty.
+    fn samples(&mut self, dialect: Dialect, page: &[u8]) -> Option<(Vec<ExposedSample>, u64)> {
+        let key = IdentityKey::from_bytes(&[7; IdentityKey::BYTES]);
+        let (mut samples, mut repeated, mut of_lines) = (Vec::new(), 0, Vec::new());
+        let mut walk = self.lines.walk(&key);
+        let mut reader = Reader::new(dialect, page);
+        loop {
+            let sample = match reader.next(&mut walk) {
+                Err(error) => {
+                    assert!(error.line as usize <= page.len() + 1, "{error}");
                     return None;
                 }
-                let bytes = |(name, value): &LabelText<'_>| name.len() + value.len();
-                let most = 4 * sample.series.len() + "__name__".len();
-                assert!(reader.labels().iter().map(bytes).sum::<usize>() <= most, "no more than the text says");
-                let pairs = reader.labels().iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-                let series = key.series(pairs);
-                walk.add(line, Some(series));
-                series
-            }
-        };
-        walk.track(sample.time.is_none());
-        samples.push((series, sample.value, sample.time));
+                Ok(None) => break,
+                Ok(Some(Item::Metadata(_))) => continue,
+                Ok(Some(Item::Sample(sample))) => sample,
+            };
+            let found = match sample.is_known {
+                true => Found::Known(walk.accepted()),
+                false => walk.find(sample.series, reader.bounds()),
+            };
+            let series = match found {
+                Found::Known(Known::Series(SeriesKey::Id(id))) => id,
+                Found::Known(Known::Series(SeriesKey::Place(place))) => self.of_lines[place.number as usize],
+                Found::Known(Known::Dropped) => unreachable!("none is dropped here"),
+                Found::Repeated => {
+                    repeated += 1;
+                    continue;
+                }
+                Found::New(line) => {
+                    if reader.labels()[0].1.is_empty() {
+                        return None;
+                    }
+                    let bytes = |(name, value): &LabelText<'_>| name.len() + value.len();
+                    let most = 4 * sample.series.len() + "__name__".len();
+                    assert!(reader.labels().iter().map(bytes).sum::<usize>() <= most, "no more than the text says");
+                    let pairs = reader.labels().iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+                    let series = key.series(pairs);
+                    walk.add(line, Some(series));
+                    series
+                }
+            };
+            walk.track(sample.time.is_none());
+            assert_eq!(walk.line(), of_lines.len());
+            of_lines.push(series);
+            samples.push((series, sample.value, sample.time));
+        }
+        walk.finish();
+        self.of_lines = of_lines;
+        Some((samples, repeated))
     }
-    walk.finish();
-    Some((samples, repeated))
+
+    fn name_places(&mut self) {
+        let numbers = (0..self.of_lines.len() as u32).map(|line| (line, line)).collect();
+        let places = Places { shard: 1, generation: 1, numbers };
+        self.lines.take_places(&places, |entry| Some(entry as usize));
+    }
 }
 
 fn exposition_seeds() -> Vec<Vec<u8>> {

@@ -14,6 +14,8 @@ use std::{
     ops::{Add, AddAssign, Sub},
 };
 
+use crate::Labels;
+
 /// Secret of one data directory.
 #[derive(Clone, Copy)]
 pub struct IdentityKey {
@@ -143,6 +145,13 @@ impl IdentityKey {
     /// Identity of a whole label set.
     pub fn series<'a>(&self, labels: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> SeriesId {
         labels.into_iter().fold(SeriesId::default(), |sum, (name, value)| sum + self.label(name, value))
+    }
+}
+
+impl IdentityKey {
+    /// Identity of labels that are put in order already.
+    pub fn labels(&self, labels: &Labels) -> SeriesId {
+        self.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())))
     }
 }
 

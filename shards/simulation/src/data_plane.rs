@@ -181,7 +181,7 @@ impl System for DataPlane {
     }
 
     fn shard_of(&self, labels: &Labels) -> usize {
-        router::shard_of(identity(&self.key, labels), self.shards)
+        router::shard_of(self.key.labels(labels), self.shards)
     }
 }
 
@@ -227,10 +227,6 @@ async fn run_blocks(
     }
 }
 
-fn identity(key: &IdentityKey, labels: &Labels) -> SeriesId {
-    key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())))
-}
-
 /// A request in the form in which a decoder hands it on. Labels come in another order for each entry, as the wire has none.
 struct Batch {
     series: Vec<SeriesEntry>,
@@ -272,7 +268,7 @@ impl Batch {
             }
             batch.labels.push(series.labels.clone());
             batch.series.push(SeriesEntry {
-                id: identity(key, &series.labels),
+                id: key.labels(&series.labels),
                 samples_start: start,
                 samples_end: batch.times.len() as u32,
                 labels: LabelSpan { start: at, end: at + 1 },

@@ -308,9 +308,7 @@ impl Head {
             let id = match &series {
                 LoggedSeries::InHead(series) if !self.knows(*series) => return,
                 LoggedSeries::InHead(series) => self.lines.get(series.index()).id,
-                LoggedSeries::Labels(labels) => {
-                    self.key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())))
-                }
+                LoggedSeries::Labels(labels) => self.key.labels(labels),
                 LoggedSeries::Again(_) => return,
             };
             // Refused as it stands already, or because the operator keeps fewer by now.

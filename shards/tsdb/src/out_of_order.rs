@@ -352,7 +352,7 @@ impl Head {
                         epoch.series.push(Series::new(SeriesId::default(), Labels::empty()));
                     }
                     if number as usize == epoch.series.len() {
-                        let id = key.series(labels.iter().map(|label| (label.name.as_bytes(), label.value.as_bytes())));
+                        let id = key.labels(&labels);
                         epoch.add_series(id, labels);
                     }
                 }

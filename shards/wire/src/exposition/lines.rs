@@ -1,12 +1,15 @@
 //! The lines of a target's last page, so that the next one need not be parsed.
 //!
-//! Of each line 26 bytes are kept, never its text: a keyed hash of the text of its series, its length, and the series' identity. A page is
-//! walked with the last one beside it: a line that stands where it stood costs one hash. Behind a difference the walk looks a few
-//! lines ahead, as lines mostly come or go in between, and only then for the line anywhere.
+//! Of each line 16 bytes are kept, never its text: a keyed hash of the text of its series, its length, and where the series is: its shard
+//! and its number there. A page is walked with the last one beside it: a line that stands where it stood costs one hash. Behind a
+//! difference the walk looks a few lines ahead, as lines mostly come or go in between, and only then for the line anywhere.
+//!
+//! A line that is new has the identity of its series, until the shards have said where that is. When a shard has numbered its series anew
+//! it says so of all lines of the next page; what it does not name then has to be parsed again.
 
 use std::collections::{HashMap, HashSet};
 
-use model::{IdentityKey, SeriesId};
+use model::{IdentityKey, Places, SeriesId, SeriesPlace};
 
 use super::reader::{Bounds, KnownLines};
 
@@ -19,18 +22,36 @@ const LENGTH_MASK: u16 = LENGTH_MAX;
 /// The series gets no marker when the line disappears: it came with a time of its own.
 const UNTRACKED: u16 = 1 << 14;
 
-/// What stands for a series whose samples are dropped.
-const DROPPED: SeriesId = SeriesId { low: 0, high: 0 };
+/// Instead of a shard: the samples of the series are dropped.
+const DROPPED: u16 = u16::MAX;
+/// Instead of a shard: the number is a position in [`LineCache::ids`].
+const UNPLACED: u16 = u16::MAX - 1;
+/// Instead of a shard, while numbers of a new generation are taken over.
+const UNNAMED: u16 = u16::MAX - 2;
 
 /// The lines of one page.
 #[derive(Debug, Default)]
 pub struct LineCache {
     hashes: Vec<u64>,
-    series: Vec<SeriesId>,
+    /// Where the series are.
+    numbers: Vec<u32>,
+    shards: Vec<u16>,
     /// Length of the text, and flags.
     lengths: Vec<u16>,
+    /// Of lines whose series have no place yet.
+    ids: Vec<SeriesId>,
+    /// By shard: which of its generations the numbers are of.
+    generations: Vec<u32>,
     /// Lines whose samples are stored.
     stored: usize,
+}
+
+/// Who a line's series is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SeriesKey {
+    /// Of the generation that [`LineCache::generations`] says.
+    Place(SeriesPlace),
+    Id(SeriesId),
 }
 
 /// What is known of a line that is not where it was.
@@ -46,7 +67,7 @@ pub enum Found {
 /// The series that a known line means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    Series(SeriesId),
+    Series(SeriesKey),
     /// Its samples are dropped.
     Dropped,
 }
@@ -74,8 +95,14 @@ impl LineCache {
 
     pub fn heap_bytes(&self) -> usize {
         self.hashes.capacity() * size_of::<u64>()
-            + self.series.capacity() * size_of::<SeriesId>()
-            + self.lengths.capacity() * size_of::<u16>()
+            + (self.numbers.capacity() + self.generations.capacity()) * size_of::<u32>()
+            + (self.shards.capacity() + self.lengths.capacity()) * size_of::<u16>()
+            + self.ids.capacity() * size_of::<SeriesId>()
+    }
+
+    /// By shard: the generation of its numbers that the places are of.
+    pub fn generations(&self) -> &[u32] {
+        &self.generations
     }
 
     /// Begins to walk a page. The lines are what they were until [`Walk::finish`].
@@ -93,12 +120,51 @@ impl LineCache {
     }
 
     /// The series that get a marker when all lines disappear.
-    pub fn tracked(&self) -> impl Iterator<Item = SeriesId> {
-        self.series
-            .iter()
-            .zip(&self.lengths)
-            .filter(|(series, length)| is_tracked(**series, **length))
-            .map(|(id, _)| *id)
+    pub fn tracked(&self) -> impl Iterator<Item = SeriesKey> {
+        (0..self.len()).filter_map(|at| self.tracked_at(at))
+    }
+
+    /// Takes over what a shard says of the series of the last page. `line_of` gives the line that an entry was of.
+    pub fn take_places(&mut self, places: &Places, line_of: impl Fn(u32) -> Option<usize>) {
+        let shard = usize::from(places.shard);
+        if self.generations.len() <= shard {
+            self.generations.resize(shard + 1, 0);
+        }
+        let is_renumbered = std::mem::replace(&mut self.generations[shard], places.generation) != places.generation;
+        if is_renumbered {
+            self.shards.iter_mut().filter(|of_line| **of_line == places.shard).for_each(|of_line| *of_line = UNNAMED);
+        }
+        for &(entry, number) in &places.numbers {
+            if let Some(line) = line_of(entry) {
+                (self.shards[line], self.numbers[line]) = (places.shard, number);
+            }
+        }
+        for at in 0..if is_renumbered { self.len() } else { 0 } {
+            if self.shards[at] == UNNAMED {
+                self.forget(at);
+            }
+        }
+        self.keep_ids_in_use();
+    }
+
+    /// A line that has to be parsed again, as nobody knows its series.
+    fn forget(&mut self, at: usize) {
+        self.hashes[at] = !self.hashes[at];
+        self.lengths[at] |= LENGTH_MASK;
+        self.shards[at] = DROPPED;
+        self.stored -= 1;
+    }
+
+    fn keep_ids_in_use(&mut self) {
+        let ids = std::mem::take(&mut self.ids);
+        if ids.is_empty() {
+            return;
+        }
+        for (number, _) in self.numbers.iter_mut().zip(&self.shards).filter(|(_, shard)| **shard == UNPLACED) {
+            let id = ids[*number as usize];
+            *number = self.ids.len() as u32;
+            self.ids.push(id);
+        }
     }
 
     /// No line is known by its text any more, as the same texts may mean other series from now on. What they meant is gone from the next page
@@ -113,42 +179,72 @@ impl LineCache {
         self.lengths.iter_mut().for_each(|length| *length |= UNTRACKED);
     }
 
-    fn push(&mut self, hash: u64, series: SeriesId, length: u16) {
+    fn push(&mut self, hash: u64, series: Option<SeriesKey>, length: u16) {
+        let (shard, number) = match series {
+            None => (DROPPED, 0),
+            Some(SeriesKey::Place(place)) => (place.shard, place.number),
+            Some(SeriesKey::Id(id)) => {
+                self.ids.push(id);
+                (UNPLACED, self.ids.len() as u32 - 1)
+            }
+        };
         self.hashes.push(hash);
-        self.series.push(series);
+        self.shards.push(shard);
+        self.numbers.push(number);
         self.lengths.push(length);
-        self.stored += usize::from(series != DROPPED);
+        self.stored += usize::from(series.is_some());
+    }
+
+    #[inline]
+    fn series(&self, at: usize) -> Option<SeriesKey> {
+        match (self.shards[at], self.numbers[at]) {
+            (DROPPED, _) => None,
+            (UNPLACED, number) => Some(SeriesKey::Id(self.ids[number as usize])),
+            (shard, number) => Some(SeriesKey::Place(SeriesPlace { shard, number })),
+        }
+    }
+
+    #[inline]
+    fn known(&self, at: usize) -> Known {
+        self.series(at).map_or(Known::Dropped, Known::Series)
+    }
+
+    fn tracked_at(&self, at: usize) -> Option<SeriesKey> {
+        self.series(at).filter(|_| self.lengths[at] & UNTRACKED == 0)
     }
 
     fn first(&self, count: usize) -> Self {
-        Self {
+        let mut first = Self {
             hashes: self.hashes[..count].to_vec(),
-            series: self.series[..count].to_vec(),
+            numbers: self.numbers[..count].to_vec(),
+            shards: self.shards[..count].to_vec(),
             lengths: self.lengths[..count].to_vec(),
-            stored: stored(&self.series[..count]),
-        }
+            ids: self.ids.clone(),
+            generations: self.generations.clone(),
+            stored: 0,
+        };
+        first.count_stored();
+        first
     }
 
     fn truncate(&mut self, count: usize) {
         self.hashes.truncate(count);
-        self.series.truncate(count);
+        self.numbers.truncate(count);
+        self.shards.truncate(count);
         self.lengths.truncate(count);
-        self.stored = stored(&self.series);
+        self.count_stored();
+    }
+
+    fn count_stored(&mut self) {
+        self.stored = self.shards.iter().filter(|shard| **shard != DROPPED).count();
     }
 
     fn shrink(&mut self) {
         self.hashes.shrink_to_fit();
-        self.series.shrink_to_fit();
+        self.numbers.shrink_to_fit();
+        self.shards.shrink_to_fit();
         self.lengths.shrink_to_fit();
     }
-}
-
-fn stored(series: &[SeriesId]) -> usize {
-    series.iter().filter(|series| **series != DROPPED).count()
-}
-
-fn is_tracked(series: SeriesId, length: u16) -> bool {
-    series != DROPPED && length & UNTRACKED == 0
 }
 
 /// What became of an old line that the walk did not simply pass in order.
@@ -208,7 +304,13 @@ impl Walk<'_> {
     /// What the line means that the reader just took for known.
     #[inline]
     pub fn accepted(&self) -> Known {
-        known(self.old.series[self.last])
+        self.old.known(self.last)
+    }
+
+    /// The line that was accepted, found or added last, counted from the page's first.
+    #[inline]
+    pub fn line(&self) -> usize {
+        self.next.as_ref().map_or(self.last, |next| next.len() - 1)
     }
 
     /// Looks for a line that is not the expected one.
@@ -223,7 +325,7 @@ impl Walk<'_> {
             Some(at) => {
                 self.skip_to(at);
                 self.take(at);
-                Found::Known(known(self.old.series[at]))
+                Found::Known(self.old.known(at))
             }
             None => self.find_anywhere(hash, length),
         }
@@ -248,14 +350,14 @@ impl Walk<'_> {
         }
         self.states()[at] = OutOfOrder::Taken;
         self.push_old(at);
-        Found::Known(known(self.old.series[at]))
+        Found::Known(self.old.known(at))
     }
 
     /// Adds a line that was not there. `None`: its samples are dropped.
     pub fn add(&mut self, line: NewLine, series: Option<SeriesId>) {
         self.added.insert(line.hash);
-        let next = self.next.get_or_insert_default();
-        next.push(line.hash, series.unwrap_or(DROPPED), line.length);
+        let next = self.next.as_mut().expect("it was looked for");
+        next.push(line.hash, series.map(SeriesKey::Id), line.length);
     }
 
     /// Says of the line that was accepted, found or added last whether its series gets a marker when it disappears.
@@ -273,14 +375,12 @@ impl Walk<'_> {
     }
 
     /// The page is done: its lines take the place of the old ones. Returns the series that get a marker, as no line means them any more.
-    pub fn finish(mut self) -> Vec<SeriesId> {
+    pub fn finish(mut self) -> Vec<SeriesKey> {
         if self.next.is_none() && self.place == self.old.len() {
             return Vec::new();
         }
-        let mut gone: Vec<SeriesId> = (0..self.old.len())
-            .filter(|&at| self.is_gone(at) && is_tracked(self.old.series[at], self.old.lengths[at]))
-            .map(|at| self.old.series[at])
-            .collect();
+        let mut gone: Vec<SeriesKey> =
+            (0..self.old.len()).filter(|&at| self.is_gone(at)).filter_map(|at| self.old.tracked_at(at)).collect();
         match self.next.take() {
             Some(mut next) => {
                 next.shrink();
@@ -289,8 +389,8 @@ impl Walk<'_> {
             None => self.old.truncate(self.place),
         }
         if !gone.is_empty() {
-            // Another text may mean the same series.
-            let there: HashSet<SeriesId> = self.old.series.iter().copied().collect();
+            // Another text may mean the same series. If that one is new, only its shard knows.
+            let there: HashSet<SeriesKey> = (0..self.old.len()).filter_map(|at| self.old.series(at)).collect();
             gone.retain(|series| !there.contains(series));
         }
         gone
@@ -323,8 +423,8 @@ impl Walk<'_> {
     }
 
     fn push_old(&mut self, at: usize) {
-        let (hash, series, length) = (self.old.hashes[at], self.old.series[at], self.old.lengths[at]);
-        self.next.get_or_insert_default().push(hash, series, length);
+        let (hash, series, length) = (self.old.hashes[at], self.old.series(at), self.old.lengths[at]);
+        self.next.as_mut().expect("this page is not the old one").push(hash, series, length);
     }
 
     fn pass_taken(&mut self) {
@@ -354,10 +454,6 @@ impl Walk<'_> {
     }
 }
 
-fn known(series: SeriesId) -> Known {
-    if series == DROPPED { Known::Dropped } else { Known::Series(series) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -384,6 +480,38 @@ mod tests {
         numbers.iter().map(line).collect()
     }
 
+    /// A shard that knows series by numbers: their own, and something on top in each generation.
+    const SHARD: u16 = 5;
+
+    fn number_in(generation: u32, series: SeriesId) -> u32 {
+        generation * 1000 + series.low as u32
+    }
+
+    fn id_of(cache: &LineCache, key: SeriesKey) -> SeriesId {
+        match key {
+            SeriesKey::Id(id) => id,
+            SeriesKey::Place(SeriesPlace { shard, number }) => {
+                assert_eq!(shard, SHARD);
+                let generation = cache.generations()[usize::from(SHARD)];
+                SeriesId { low: u64::from(number - generation * 1000), high: 7 }
+            }
+        }
+    }
+
+    /// What the shard says after a page, the lines of which are its entries. It has lost some series, and says nothing of them.
+    fn tell(cache: &mut LineCache, generation: u32, is_lost: impl Fn(SeriesId) -> bool) {
+        let is_current = cache.generations().get(usize::from(SHARD)).is_some_and(|of_cache| *of_cache == generation);
+        let mut places = Places { shard: SHARD, generation, numbers: Vec::new() };
+        for at in 0..cache.len() {
+            let Some(key) = cache.series(at) else { continue };
+            let (is_known, id) = (is_current && matches!(key, SeriesKey::Place(_)), id_of(cache, key));
+            if !is_known && !is_lost(id) {
+                places.numbers.push((at as u32, number_in(generation, id)));
+            }
+        }
+        cache.take_places(&places, |entry| Some(entry as usize));
+    }
+
     /// What a page makes of its lines, and which series get a marker.
     #[derive(Debug, Default, PartialEq)]
     struct Outcome {
@@ -395,13 +523,14 @@ mod tests {
 
     fn walked(cache: &mut LineCache, page: &str) -> Outcome {
         let (key, mut outcome) = (key(), Outcome::default());
+        let before = LineCache { generations: cache.generations.clone(), ..LineCache::default() };
         let mut walk = cache.walk(&key);
-        let mut reader = Reader::new(Dialect::Text, page.as_bytes());
+        let (mut reader, mut lines) = (Reader::new(Dialect::Text, page.as_bytes()), 0);
         while let Some(Item::Sample(sample)) = reader.next(&mut walk).expect("a good page") {
             let found =
                 if sample.is_known { Found::Known(walk.accepted()) } else { walk.find(sample.series, reader.bounds()) };
             let series = match found {
-                Found::Known(Known::Series(series)) => Some(series),
+                Found::Known(Known::Series(series)) => Some(id_of(&before, series)),
                 Found::Known(Known::Dropped) => None,
                 Found::Repeated => {
                     outcome.repeated += 1;
@@ -416,9 +545,11 @@ mod tests {
                 }
             };
             walk.track(sample.time.is_none());
+            assert_eq!(walk.line(), lines, "lines that are not repeated count");
+            lines += 1;
             outcome.stored.extend(series);
         }
-        outcome.gone = walk.finish();
+        outcome.gone = walk.finish().into_iter().map(|key| id_of(&before, key)).collect();
         outcome.gone.sort();
         outcome
     }
@@ -468,17 +599,49 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: without any text at hand the walk says the same as a map of texts.
+        /// Goal: without any text at hand the walk says the same as a map of texts, whether the shard has named places, or named them anew.
         #[test]
-        fn a_walk_says_what_a_map_of_texts_says(pages in pages()) {
+        fn a_walk_says_what_a_map_of_texts_says(
+            pages in pages(),
+            told in prop::collection::vec(prop::option::of(0u32..3), 6),
+        ) {
             let (mut cache, mut known) = (LineCache::default(), HashMap::new());
-            for numbers in &pages {
+            for (numbers, generation) in pages.iter().zip(told) {
                 prop_assert_eq!(walked(&mut cache, &page_of(numbers)), modelled(&mut known, numbers));
                 prop_assert_eq!(cache.len(), known.len());
                 let stored = known.keys().filter(|number| series_of(**number).is_some()).count();
                 prop_assert_eq!(cache.series_count(), stored);
+                if let Some(generation) = generation {
+                    tell(&mut cache, generation, |_| false);
+                    prop_assert!(cache.ids.is_empty(), "all have places");
+                }
             }
         }
+    }
+
+    /// Goal: 16 bytes a line once the shard has said where the series are.
+    #[test]
+    fn a_known_line_takes_sixteen_bytes() {
+        let mut cache = LineCache::default();
+        let lines: Vec<u8> = (1..=200).filter(|number| series_of(*number).is_some()).collect();
+        walked(&mut cache, &page_of(&lines));
+        tell(&mut cache, 1, |_| false);
+        assert_eq!(cache.heap_bytes(), 16 * lines.len() + size_of_val(cache.generations()));
+    }
+
+    /// Goal: what a shard that has numbered its series anew does not name is parsed again, and has no marker.
+    #[test]
+    fn a_line_that_a_shard_has_forgotten_is_new() {
+        let mut cache = LineCache::default();
+        walked(&mut cache, &page_of(&[1, 2, 3, 4]));
+        tell(&mut cache, 0, |id| id.low == 4);
+        assert_eq!(walked(&mut cache, &page_of(&[1, 2, 3, 4])).new, 0, "it is known under its identity");
+        tell(&mut cache, 1, |id| id.low == 2 || id.low == 4);
+        assert_eq!(cache.series_count(), 3);
+        let outcome = walked(&mut cache, &page_of(&[1, 2, 3, 4]));
+        assert_eq!((outcome.new, outcome.gone, outcome.stored.len()), (1, Vec::new(), 4));
+        tell(&mut cache, 2, |id| id.low == 2);
+        assert_eq!(walked(&mut cache, "").gone, [1, 2, 3, 4].map(|number| series_of(number).expect("kept")));
     }
 
     #[test]
@@ -489,7 +652,7 @@ mod tests {
         let found = walk.find(b"metric_9", Bounds::None);
         assert!(matches!(found, Found::New(_)));
         drop(walk);
-        assert_eq!(cache.tracked().map(|series| series.low).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(cache.tracked().map(|series| id_of(&cache, series).low).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(walked(&mut cache, &page_of(&[1, 2, 3])).new, 0);
     }
 

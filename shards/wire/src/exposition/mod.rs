@@ -21,6 +21,6 @@ mod text;
 
 pub use gathered::{Gathered, GatheredSample, SampleValue, Wanted};
 pub use label_text::unescaped_help;
-pub use lines::{Found, LineCache, Walk};
+pub use lines::{Found, LineCache, SeriesKey, Walk};
 pub use protobuf_page::ProtobufError;
 pub use reader::{Bounds, Dialect, Exemplar, Item, Metadata, MetricKind, ParseError, PlainSample, Reader, Sample};
