@@ -18,6 +18,8 @@ mod sample_labels;
 mod schedule;
 pub(crate) mod target;
 mod target_loop;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
