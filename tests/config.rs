@@ -297,6 +297,179 @@ const OF_A_RULE: &[&str] = &[
     "alert: a, expr: limitk(1, x)",
 ];
 
+/// Templates of annotations.
+const TEMPLATES: &[&str] = &[
+    "",
+    "{{ $labels.instance }} of job {{ $labels.job }} has been down: {{ $value | humanize }}",
+    "{{ $externalLabels.x }}{{ $externalURL }}{{ .Labels }}{{ .Value }}{{ .ExternalLabels }}{{ .X }}{{ $.Labels.a }}{{ $ }}",
+    "{{ $lables.instance }}",
+    "{{ query \"up\" | first | value }}",
+    "{{ range query \"up\" | sortByLabel \"instance\" }}{{ .Labels.instance }}{{ .Value }}{{ end }}",
+    "{{ range $i, $e := query `up` }}{{ $i }}{{ $e }}{{ else }}none{{ end }}",
+    "{{ range $i, $e, $f := query `up` }}{{ end }}",
+    "{{ range $i, 1 := query `up` }}{{ end }}",
+    "{{ range $i, $e }}{{ end }}",
+    "{{ range $i, }}{{ end }}",
+    "{{ range $i }}{{ end }}",
+    "{{ range $labels }}{{ break }}{{ end }}",
+    "{{ range $labels }}{{ continue }}{{ else }}{{ break }}{{ end }}",
+    "{{ break }}",
+    "{{ range . }}{{ define \"x\" }}{{ end }}{{ end }}",
+    "{{ range . }}{{ block \"x\" . }}{{ break }}{{ end }}{{ end }}",
+    "{{ if $x := 1 }}{{ $x }}{{ else }}{{ $x }}{{ end }}",
+    "{{ if $x := 1 }}{{ end }}{{ $x }}",
+    "{{ $x := 1 }}{{ $x = 2 }}{{ $x }}",
+    "{{ $x = 2 }}",
+    "{{ $x := $x }}",
+    "{{ $x, $y := 1 }}",
+    "{{ if }}{{ end }}",
+    "{{ if . }}",
+    "{{ if . }}{{ else }}",
+    "{{ if . }}{{ else }}{{ else }}{{ end }}",
+    "{{ if . }}a{{ else if .X }}b{{ else if .Y }}c{{ else }}d{{ end }}",
+    "{{ if . }}a{{ else with .X }}b{{ end }}",
+    "{{ with . }}a{{ else with .X }}b{{ else }}c{{ end }}",
+    "{{ with . }}a{{ else if .X }}b{{ end }}",
+    "{{ range . }}a{{ else range .X }}b{{ end }}",
+    "{{ end }}",
+    "{{ else }}",
+    "{{ end x }}",
+    "{{ define \"a\" }}{{ . }}{{ end }}{{ template \"a\" }}{{ template \"a\" $labels }}{{ template `b` }}",
+    "{{ define \"a\" }}{{ $labels }}{{ end }}",
+    "{{ define \"a\" }}x{{ end }}{{ define \"a\" }}y{{ end }}",
+    "{{ define \"a\" }}x{{ end }}{{ define \"a\" }} {{ end }}",
+    "{{ define \"a\" }} {{ end }}{{ define \"a\" }}y{{ end }}",
+    "{{ define a }}x{{ end }}",
+    "{{ define \"a\" x }}x{{ end }}",
+    "{{ define \"a\" }}x{{ else }}{{ end }}",
+    "{{ block \"a\" . }}x{{ else }}{{ end }}",
+    "{{ block \"a\" }}x{{ end }}",
+    "{{ template a }}",
+    "{{ template }}",
+    "{{ nosuch }}",
+    "{{ print (printf \"%d\" 1) | len }}",
+    "{{ print (1 }}",
+    "{{ print 1) }}",
+    "{{ () }}",
+    "{{ (print 1).X.Y }}",
+    "{{ print.X }}",
+    "{{ 1.X }}",
+    "{{ \"a\".X }}",
+    "{{ nil.X }}",
+    "{{ true.X }}",
+    "{{ . .X }}",
+    "{{ .X.Y.Z }}",
+    "{{ .X .Y }}",
+    "{{ $labels .X }}",
+    "{{ ..X }}",
+    "{{ . }}{{ .. }}",
+    "{{ print | 1 }}",
+    "{{ print | . }}",
+    "{{ 1 | print }}",
+    "{{ print 1 | nil }}",
+    "{{ print 1 | \"a\" }}",
+    "{{ print 1 | .X }}",
+    "{{ print 1 | (print) }}",
+    "{{ print 1 || print }}",
+    "{{ | print }}",
+    "{{ print | }}",
+    "{{ }}",
+    "{{}}",
+    "{{ nil }}",
+    "{{ 'a' }}{{ '\\n' }}{{ '\\'' }}",
+    "{{ 'ab' }}",
+    "{{ '' }}",
+    "{{ 'a }}",
+    "{{ \"a }}",
+    "{{ \"\\q\" }}",
+    "{{ \"\\xff\\u00e4\\101\" }}",
+    "{{ \"\\'\" }}",
+    "{{ `a }}",
+    "{{ `a\nb` }}",
+    "{{ \"a\nb\" }}",
+    "{{\nprint\n1\n}}",
+    "{{ print 1 2.5 -3 +4 0x1F 0b11 0o17 017 1_000 1e3 0x1p-2 1i 1+2i .5 5. }}",
+    "{{ 08 }}",
+    "{{ 0x }}",
+    "{{ 1__0 }}",
+    "{{ 1x }}",
+    "{{ 1+2 }}",
+    "{{ 1-2i }}",
+    "{{ 18446744073709551615 }}",
+    "{{ 18446744073709551616 }}",
+    "{{ 1e999 }}",
+    "{{ - }}",
+    "{{ 1.2.3 }}",
+    "a {{- print 1 -}} b",
+    "a {{-print 1-}} b",
+    "{{- -}}",
+    "{{ -}}",
+    "{{- 1}}{{-1}}",
+    "{{/* comment */}}",
+    "{{- /* comment */ -}}",
+    "{{ /* comment */ }}",
+    "{{/* comment }}",
+    "{{/* a */ print 1 }}",
+    "{{/* a */ }}",
+    "{{ print 1",
+    "{{ print 1 }",
+    "}} {",
+    "{{{ print 1 }}}",
+    "{{ print ä }}",
+    "{{ .ä }}",
+    "{{ print € }}",
+    "{{ print, 1 }}",
+    "{{ print @ }}",
+    "{{ a:b }}",
+    "{{ print : }}",
+    "{{ print = 1 }}",
+    "{{ $x:=1 }}{{$x}}",
+    "{{ $x :=1 }}",
+    "{{ $x := }}",
+    "{{ $x }}",
+    "{{ $ := 1 }}",
+    "{{ print $labels.a$value }}",
+    "{{ print \"a\"\"b\" }}",
+    "{{ print\"a\" }}",
+    "{{ print(1) }}",
+    "{{ (print 1)2 }}",
+    "{{ if(true) }}{{ end }}",
+    "{{ if true}}{{end}}",
+    "{{ iftrue }}{{end}}",
+];
+
+/// Functions that templates have, here or there, or neither.
+const TEMPLATE_FUNCTIONS: &str = "and args call eq externalURL first ge graphLink gt html humanize humanize1024 humanizeDuration \
+    humanizePercentage humanizeTimestamp index join js label le len lt match ne not now or parseDuration pathPrefix print printf println \
+    query reReplaceAll safeHtml safeUrl since slice sortByLabel stringSlice stripDomain stripPort strvalue tableLink title tmpl toDuration \
+    toJson toLower toTime toUpper trimSpace tz urlQueryEscape urlquery value";
+
+/// Goal: an alert with a mistake in a template is refused when it is read, by both, and a good one is not.
+#[test]
+fn promtool_and_millrace_accept_the_same_templates() {
+    let folder = server::folder();
+    let path = folder.path().join("rules.yml");
+    let file = path.to_str().expect("a plain path");
+    let (mut different, mut refused) = (Vec::new(), 0);
+    let functions = TEMPLATE_FUNCTIONS.split_whitespace().map(|name| format!("{{{{ {name} }}}}"));
+    let all: Vec<String> = TEMPLATES.iter().map(|text| (*text).to_owned()).chain(functions).collect();
+    for (at, text) in all.iter().enumerate() {
+        let key = if at.is_multiple_of(2) { "annotations" } else { "labels" };
+        let text = serde_json::to_string(text).expect("JSON, which YAML reads");
+        let rules = format!("groups: [{{name: g, rules: [{{alert: a, expr: x, {key}: {{b: {text}}}}}]}}]\n");
+        fs::write(&path, rules).expect("a file");
+        let ours = server::run_to_end(&["check", "rules", file]);
+        let theirs = peer::try_promtool(&["check", "rules", "--lint=none", file]);
+        refused += usize::from(!theirs.status.success());
+        if ours.status.success() != theirs.status.success() {
+            let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            different.push(format!("{text}\nours: {}\ntheirs: {}", said(&ours), said(&theirs)));
+        }
+    }
+    assert!(different.is_empty(), "of {} templates, {refused} refused:\n{}", all.len(), different.join("\n---\n"));
+    assert!(refused > 80 && all.len() - refused > 80, "{refused} of {} are refused", all.len());
+}
+
 #[test]
 fn promtool_and_millrace_accept_the_same_rules() {
     let folder = server::folder();

@@ -94,6 +94,44 @@ impl RuleGroup {
     }
 }
 
+/// Functions of templates beside the language's own, those of Prometheus 3.5.
+const TEMPLATE_FUNCTIONS: [&str; 26] = [
+    "args",
+    "externalURL",
+    "first",
+    "graphLink",
+    "humanize",
+    "humanize1024",
+    "humanizeDuration",
+    "humanizePercentage",
+    "humanizeTimestamp",
+    "label",
+    "match",
+    "parseDuration",
+    "pathPrefix",
+    "query",
+    "reReplaceAll",
+    "safeHtml",
+    "sortByLabel",
+    "stripDomain",
+    "stripPort",
+    "strvalue",
+    "tableLink",
+    "title",
+    "toLower",
+    "toTime",
+    "toUpper",
+    "value",
+];
+/// Variables that they begin with.
+const TEMPLATE_VARIABLES: [&str; 4] = ["labels", "externalLabels", "externalURL", "value"];
+
+/// Whether a text is a template of an alert's label or annotation.
+fn check_template(text: &str) -> Result<(), templates::ParseError> {
+    let is_function = |name: &str| TEMPLATE_FUNCTIONS.contains(&name);
+    templates::parse(text, &is_function, &TEMPLATE_VARIABLES).map(drop)
+}
+
 /// Labels that a rule may give.
 fn labels(keys: &mut Keys<'_>) -> Result<BTreeMap<String, String>, Fault> {
     let labels: BTreeMap<String, String> = keys.or_default("labels")?;
@@ -136,6 +174,11 @@ impl Rule {
         if annotations.keys().any(String::is_empty) {
             return Err(keys.fault("annotations", "\"\" is not a name for an annotation"));
         }
+        for (key, texts) in [("labels", &labels), ("annotations", &annotations)] {
+            for (name, text) in texts {
+                check_template(text).map_err(|error| keys.fault(key, format!("{name}: its template: {error}")))?;
+            }
+        }
         Ok(Self { kind: RuleKind::Alert { name: alert, wait, keep_firing_for, annotations }, expr, labels })
     }
 }
@@ -158,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// Every file of the conformance folder gets promtool's verdict, but that templates are not looked at.
+    /// Every file of the conformance folder gets promtool's verdict.
     #[test]
     fn conformance_files_get_prometheus_verdict() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/rules");

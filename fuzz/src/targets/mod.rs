@@ -3,6 +3,7 @@
 pub mod block;
 pub mod codec;
 pub mod prometheus;
+pub mod templates;
 pub mod tsdb;
 pub mod wire;
 
@@ -17,7 +18,9 @@ pub struct Target {
 }
 
 pub fn all() -> impl Iterator<Item = &'static Target> {
-    [block::TARGETS, codec::TARGETS, prometheus::TARGETS, tsdb::TARGETS, wire::TARGETS].into_iter().flatten()
+    [block::TARGETS, codec::TARGETS, prometheus::TARGETS, templates::TARGETS, tsdb::TARGETS, wire::TARGETS]
+        .into_iter()
+        .flatten()
 }
 
 /// Panics if more was allocated than the input's length justifies.
