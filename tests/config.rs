@@ -409,6 +409,8 @@ const TEMPLATES: &[&str] = &[
     "{{- /* comment */ -}}",
     "{{ /* comment */ }}",
     "{{/* comment }}",
+    "{{/*/* comment */}}",
+    "{{/*/ -}}",
     "{{/* a */ print 1 }}",
     "{{/* a */ }}",
     "{{ print 1",

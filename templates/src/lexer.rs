@@ -129,7 +129,7 @@ impl Lexer<'_> {
         self.at += LEFT.len();
         let marker = if has_left_trim_marker(self.rest()) { TRIM_MARKER_BYTES } else { 0 };
         if self.rest()[marker..].starts_with(COMMENT.0) {
-            self.at += marker;
+            self.at += marker + COMMENT.0.len();
             return self.comment();
         }
         self.push(Kind::Left);
