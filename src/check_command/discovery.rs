@@ -122,7 +122,8 @@ fn groups_of(job: &ScrapeConfig, folder: &Path, timeout: PromDuration) -> Result
         logging::start(LogLevel::Error, LogFormat::Logfmt);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let found = runtime.block_on(discovery::find_once(&job.job_name, &asked, folder, timeout.get()));
-        groups.extend(found.ok_or_else(|| DiscoveryError::Silent { job: job.job_name.clone(), timeout })?);
+        let found = found.ok_or_else(|| DiscoveryError::Silent { job: job.job_name.clone(), timeout })?;
+        groups.extend(found.iter().map(|group| TargetGroup::clone(group)));
     }
     Ok(groups)
 }

@@ -152,7 +152,7 @@ struct Consul {
 
 #[derive(Default)]
 struct Groups {
-    by_service: BTreeMap<String, Option<TargetGroup>>,
+    by_service: BTreeMap<String, Option<Arc<TargetGroup>>>,
     /// All services of the start have said something.
     is_complete: bool,
 }
@@ -232,12 +232,12 @@ impl Consul {
     }
 
     /// Changes what is known of services, and tells of it.
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Option<TargetGroup>>)) {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Option<Arc<TargetGroup>>>)) {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut groups.by_service);
         groups.is_complete |= groups.by_service.values().all(Option::is_some);
         if groups.is_complete {
-            self.updates.replace(groups.by_service.values().flatten().cloned().collect());
+            self.updates.replace_shared(groups.by_service.values().flatten().cloned().collect());
         }
     }
 
@@ -314,8 +314,10 @@ impl Consul {
                     let group = self.group(&name, &datacenter, &instances);
                     // A service that is gone has no group to be put into.
                     self.change(|groups| {
-                        if let Some(known) = groups.get_mut(&name) {
-                            *known = Some(group);
+                        if let Some(known) = groups.get_mut(&name)
+                            && known.as_deref() != Some(&group)
+                        {
+                            *known = Some(Arc::new(group));
                         }
                     });
                 }

@@ -1,7 +1,8 @@
 //! Discovery: who finds targets, and tells when they change.
 //!
 //! A mechanism is one file and one line in [`spawn`]. It replaces all that it found each time; while it can't say anything, as its
-//! server does not answer, what it said last stands.
+//! server does not answer, what it said last stands. A group that is found again as it was is the same one, not another that is equal: who
+//! takes targets of it looks at what has changed alone.
 
 mod aws;
 mod consul;
@@ -14,7 +15,7 @@ mod kubernetes;
 mod poll;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -48,7 +49,7 @@ pub(crate) struct Running {
 
 struct State {
     /// By mechanism; `None`: it has said nothing yet.
-    found: Mutex<Vec<Option<Vec<TargetGroup>>>>,
+    found: Mutex<Vec<Option<Vec<Arc<TargetGroup>>>>>,
     changed: Notify,
     /// How often a mechanism could not say anything, by its name.
     failures: Mutex<BTreeMap<&'static str, u64>>,
@@ -110,7 +111,7 @@ pub(crate) async fn find_once(
     mechanisms: &[Discovery],
     folder: &Path,
     patience: Duration,
-) -> Option<Vec<TargetGroup>> {
+) -> Option<Vec<Arc<TargetGroup>>> {
     let running = start(job, mechanisms, folder, None);
     let complete = async {
         loop {
@@ -171,8 +172,17 @@ impl Running {
 impl Updates {
     /// Everything that the mechanism finds now.
     fn replace(&self, groups: Vec<TargetGroup>) {
+        let known = self.state.found.lock().unwrap_or_else(PoisonError::into_inner)[self.mechanism].clone();
+        self.replace_shared(shared(groups, known.as_deref().unwrap_or_default()));
+    }
+
+    /// The same of a mechanism that keeps what has not changed by itself.
+    fn replace_shared(&self, groups: Vec<Arc<TargetGroup>>) {
         let mut found = self.state.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if found[self.mechanism].as_ref() != Some(&groups) {
+        let are_same = |known: &Vec<Arc<TargetGroup>>| {
+            known.len() == groups.len() && known.iter().zip(&groups).all(|(known, group)| Arc::ptr_eq(known, group))
+        };
+        if !found[self.mechanism].as_ref().is_some_and(are_same) {
             found[self.mechanism] = Some(groups);
             self.state.changed.notify_one();
         }
@@ -186,10 +196,24 @@ impl Updates {
     }
 }
 
+/// Groups, those that are known already as they are known.
+fn shared(groups: Vec<TargetGroup>, known: &[Arc<TargetGroup>]) -> Vec<Arc<TargetGroup>> {
+    let mut anywhere: Option<HashMap<&TargetGroup, &Arc<TargetGroup>>> = None;
+    let find = |(at, group): (usize, TargetGroup)| {
+        let in_place = known.get(at).filter(|known| ***known == group);
+        let found = in_place.or_else(|| {
+            let all = || known.iter().map(|known| (&**known, known)).collect();
+            anywhere.get_or_insert_with(all).get(&group).copied()
+        });
+        found.cloned().unwrap_or_else(|| Arc::new(group))
+    };
+    groups.into_iter().enumerate().map(find).collect()
+}
+
 impl Found {
     /// What was found, when it has changed. The first time it waits, for a while, until every mechanism has said something: a reload must
     /// not look as if targets were gone. `None` never comes: there is always something more to find.
-    pub(crate) async fn next(&mut self) -> Option<Vec<TargetGroup>> {
+    pub(crate) async fn next(&mut self) -> Option<Vec<Arc<TargetGroup>>> {
         loop {
             let is_first = self.last.is_none();
             let patience = self.last.unwrap_or(self.started) + TOGETHER;
@@ -209,5 +233,28 @@ impl Found {
                 return Some(found.iter().flatten().flatten().cloned().collect());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Labels;
+
+    use super::*;
+
+    fn group(name: &str) -> TargetGroup {
+        TargetGroup { targets: vec![Labels::from_pairs([("a", name)])], labels: Labels::empty() }
+    }
+
+    /// Goal: what is found again is the same group, wherever it stands now; what has changed is another.
+    #[test]
+    fn a_group_that_is_found_again_is_the_same() {
+        let first = shared(["a", "b", "c"].map(group).to_vec(), &[]);
+        let second = shared(["b", "c", "d"].map(group).to_vec(), &first);
+        assert!(Arc::ptr_eq(&second[0], &first[1]) && Arc::ptr_eq(&second[1], &first[2]));
+        assert_eq!(*second[2], group("d"));
+        let third = shared(["b", "x", "d"].map(group).to_vec(), &second);
+        assert!(Arc::ptr_eq(&third[0], &second[0]) && Arc::ptr_eq(&third[2], &second[2]));
+        assert_eq!(*third[1], group("x"));
     }
 }

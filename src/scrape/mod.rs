@@ -224,7 +224,7 @@ impl Running {
     /// The job is gone.
     fn end(self) {
         self.feeding.abort();
-        lock(&self.pool).sync(&[]);
+        lock(&self.pool).end();
     }
 }
 

@@ -7,7 +7,7 @@ pub(crate) mod relabel;
 use model::Labels;
 
 /// Targets that were found together. Their own labels go before those that they have in common.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct TargetGroup {
     pub(crate) targets: Vec<Labels>,
     pub(crate) labels: Labels,

@@ -3,8 +3,8 @@
 //! kubernetes.io/docs/reference/using-api/api-concepts: a list has a version, from which a watch tells of each change. A watch that ends goes on where
 //! it was; one whose version the server has forgotten begins with a list again.
 //!
-//! Whatever changes, the targets are made anew from all objects that are known: they are in memory, and one object's labels are of many
-//! targets.
+//! One object's labels are of many targets, so a group is made anew when any object has changed that was looked at for it; all others stay
+//! ([`roles::Groups`]).
 
 mod cluster;
 mod names;
@@ -21,6 +21,7 @@ use super::{Updates, poll::FailureLog};
 use crate::config::prometheus::discovery::{KubernetesSd, Role};
 use cluster::Cluster;
 use objects::Resource;
+use roles::Groups;
 use store::{Store, Stores};
 use watch::Watch;
 
@@ -42,12 +43,13 @@ pub(super) async fn run(config: KubernetesSd, folder: PathBuf, updates: Updates)
     let mut watches = Watches { config: &config, cluster: &cluster, updates: &updates, tasks: JoinSet::new() };
     watches.start(&stores);
     let _tasks = watches.tasks;
+    let mut groups = Groups::default();
     loop {
         stores.changed().await;
         sleep(TOGETHER).await;
         // Targets without what is still to be listed would have labels that change at once.
         if stores.are_complete() {
-            updates.replace(roles::groups(&config, &stores));
+            updates.replace_shared(groups.all(&config, &stores));
         }
     }
 }

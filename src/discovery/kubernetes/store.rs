@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -14,12 +14,17 @@ use super::objects::{
     EndpointSlice, Endpoints, Ingress, Job, Metadata, Namespace, Node, Pod, ReplicaSet, Resource, Service,
 };
 
-/// Namespace, empty for what is in none, and name.
-pub(super) type Key = (String, String);
-
-/// Objects of one kind.
+/// Objects of one kind, by namespace (empty for what is in none) and name.
 pub(super) struct Store<T> {
-    objects: Mutex<BTreeMap<Key, Arc<T>>>,
+    objects: Mutex<Objects<T>>,
+}
+
+type Objects<T> = BTreeMap<String, BTreeMap<String, Arc<T>>>;
+
+fn put<T: Resource>(known: &mut Objects<T>, object: T) {
+    let Metadata { namespace, name, .. } = object.metadata();
+    let (namespace, name) = (namespace.clone(), name.clone());
+    known.entry(namespace).or_default().insert(name, Arc::new(object));
 }
 
 impl<T> Default for Store<T> {
@@ -28,35 +33,38 @@ impl<T> Default for Store<T> {
     }
 }
 
-fn key(metadata: &Metadata) -> Key {
-    (metadata.namespace.clone(), metadata.name.clone())
-}
-
 impl<T: Resource> Store<T> {
     /// All objects of a namespace, or of all of them.
     pub(super) fn replace(&self, namespace: Option<&str>, objects: Vec<T>) {
-        let mut known = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(of, _), _| namespace.is_some_and(|namespace| namespace != of));
-        known.extend(objects.into_iter().map(|object| (key(object.metadata()), Arc::new(object))));
+        let mut known = self.lock();
+        match namespace {
+            Some(namespace) => drop(known.remove(namespace)),
+            None => known.clear(),
+        }
+        objects.into_iter().for_each(|object| put(&mut known, object));
     }
 
     pub(super) fn put(&self, object: T) {
-        let mut known = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(key(object.metadata()), Arc::new(object));
+        put(&mut self.lock(), object);
     }
 
     pub(super) fn remove(&self, metadata: &Metadata) {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(metadata));
+        if let Some(objects) = self.lock().get_mut(&metadata.namespace) {
+            objects.remove(&metadata.name);
+        }
     }
 
     pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
-        let known = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(namespace.to_owned(), name.to_owned())).cloned()
+        self.lock().get(namespace).and_then(|objects| objects.get(name)).cloned()
     }
 
     /// All, in order of namespaces and names.
     pub(super) fn all(&self) -> Vec<Arc<T>> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.lock().values().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Objects<T>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn group(view: &View<'_>, endpoints: &Endpoints) -> Option<TargetGrou
     let mut labels = LabelsBuilder::default();
     view.add_namespace(&mut labels, &metadata.namespace);
     add_object(&mut labels, "endpoints", metadata);
-    if let Some(service) = view.stores.services.get(&metadata.namespace, &metadata.name) {
+    if let Some(service) = view.look(|stores| &stores.services, &metadata.namespace, &metadata.name) {
         service::add_labels(&mut labels, &service);
     }
     let (mut targets, mut seen) = (Vec::new(), Vec::new());

@@ -24,7 +24,7 @@ pub(super) fn group(view: &View<'_>, slice: &EndpointSlice) -> Option<TargetGrou
     set(&mut labels, "endpointslice_address_type", &slice.address_type);
     add_object(&mut labels, "endpointslice", metadata);
     let name = metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME));
-    if let Some(service) = name.and_then(|name| view.stores.services.get(&metadata.namespace, name)) {
+    if let Some(service) = name.and_then(|name| view.look(|stores| &stores.services, &metadata.namespace, name)) {
         service::add_labels(&mut labels, &service);
     }
     let (mut targets, mut seen) = (Vec::new(), Vec::new());

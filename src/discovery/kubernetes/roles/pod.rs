@@ -103,7 +103,7 @@ fn add_owners(view: &View<'_>, labels: &mut LabelsBuilder, pod: &Pod) {
     let (namespace, name) = (&pod.metadata.namespace, &controller.name);
     match controller.kind.as_str() {
         "ReplicaSet" if view.attach.deployment => {
-            let set_of = view.stores.replica_sets.get(namespace, name);
+            let set_of = view.look(|stores| &stores.replica_sets, namespace, name);
             let owner = set_of.as_ref().and_then(|set_of| set_of.metadata.controller());
             if let Some(owner) = owner.filter(|owner| owner.kind == "Deployment") {
                 set(labels, "pod_deployment_name", &owner.name);
@@ -113,7 +113,7 @@ fn add_owners(view: &View<'_>, labels: &mut LabelsBuilder, pod: &Pod) {
             if view.attach.job {
                 set(labels, "pod_job_name", name);
             }
-            let job = view.stores.jobs.get(namespace, name).filter(|_| view.attach.cronjob);
+            let job = view.attach.cronjob.then(|| view.look(|stores| &stores.jobs, namespace, name)).flatten();
             let owner = job.as_ref().and_then(|job| job.metadata.controller());
             if let Some(owner) = owner.filter(|owner| owner.kind == "CronJob") {
                 set(labels, "pod_cronjob_name", &owner.name);
