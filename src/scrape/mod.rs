@@ -164,13 +164,21 @@ impl Scraper {
         self.scraping.appends.send();
     }
 
-    /// The pools in order of their names.
+    /// The pools in order of their names, with their targets in order of their URLs.
     pub(crate) fn pools(&self) -> Vec<PoolView> {
+        let mut pools = self.views();
+        for pool in &mut pools {
+            pool.targets.sort_by_cached_key(|target| (target.url.to_string(), target.public.to_string()));
+        }
+        pools
+    }
+
+    fn views(&self) -> Vec<PoolView> {
         self.jobs().values().map(|running| lock(&running.pool).view()).collect()
     }
 
     pub(crate) fn write_metrics(&self, page: &mut Exposition) {
-        self.scraping.metrics.write(page, &self.pools());
+        self.scraping.metrics.write(page, &self.views());
         let name = "prometheus_sd_refresh_failures_total";
         page.family(name, Kind::Counter, "Number of refresh failures for the given SD mechanism.");
         for (job, running) in &*self.jobs() {

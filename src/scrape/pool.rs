@@ -74,7 +74,6 @@ fn place_of(group: &Arc<TargetGroup>) -> usize {
 /// A job's targets as they are now.
 pub(crate) struct PoolView {
     pub(crate) job: Arc<ScrapeConfig>,
-    /// In order of their URLs.
     pub(crate) targets: Vec<Arc<Target>>,
     /// Labels, before relabelling, of what it dropped, or of some of them.
     pub(crate) dropped: Vec<Labels>,
@@ -245,11 +244,9 @@ impl Pool {
     }
 
     pub(super) fn view(&self) -> PoolView {
-        let mut targets: Vec<Arc<Target>> = self.running.values().map(|running| running.target.clone()).collect();
-        targets.sort_by_cached_key(|target| (target.url.to_string(), target.public.to_string()));
         PoolView {
             job: self.job.borrow().config.clone(),
-            targets,
+            targets: self.running.values().map(|running| running.target.clone()).collect(),
             dropped: self.dropped(),
             dropped_count: self.dropped_count,
             unusable_total: self.unusable_total,
