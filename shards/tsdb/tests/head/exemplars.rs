@@ -78,7 +78,7 @@ fn new_head(max: usize) -> Head {
     head
 }
 
-fn contents(head: &Head, matcher: Matcher) -> BTreeMap<Labels, Vec<(i64, u64, Labels)>> {
+pub(crate) fn contents(head: &Head, matcher: Matcher) -> BTreeMap<Labels, Vec<(i64, u64, Labels)>> {
     let mut selecting = SelectingExemplars::new([vec![matcher]].into(), ALL_TIME);
     while selecting.advance(head) {}
     let found = selecting.finish().into_iter().map(|series| {

@@ -1,11 +1,12 @@
 //! Series by their places, and series that end.
 
-use model::{OwnedBatch, SeriesPlace, sample::STALE_NAN_BITS};
+use model::{Matcher, OwnedBatch, SeriesPlace, sample::STALE_NAN_BITS};
 use tsdb::{AppendOutcome, ShardPart, limits::WINDOW_MS};
 
 use crate::{
     ALL_TIME, OPEN, Quota, START,
     bench::{Bench, key, labels_of},
+    exemplars,
     sender::PlacedBatch,
     text_of,
 };
@@ -95,6 +96,23 @@ fn places_that_lead_nowhere_are_found_by_their_labels() {
         assert_eq!((outcome.stored, outcome.series_created), (1, 0));
     }
     assert_eq!((bench.times_of(2), bench.times_of(FLOATS)), (vec![0, 1, 2, 3, 4], vec![0, 1]));
+}
+
+/// Goal: an exemplar of a series by its place is the series', whether the place leads there or its labels do.
+#[test]
+fn exemplars_are_of_the_series_at_a_place() {
+    for number in [None, Some(77)] {
+        let mut bench = Bench::with_series(&[FLOATS, 2]);
+        bench.head.set_exemplars_max(10);
+        let mut batch = row(FLOATS, TIME + 4, false);
+        batch.push_exemplar([(&b"trace"[..], &b"1"[..])], (TIME + 4, 7));
+        let known = bench.place(FLOATS);
+        let place = SeriesPlace { number: number.unwrap_or(known.number), ..known };
+        let outcome = bench.append_placed(&PlacedBatch::with_places(batch, vec![Some(place)]));
+        assert_eq!((outcome.stored, outcome.exemplars_stored), (1, 1));
+        let found = exemplars::contents(&bench.head, Matcher::equal("job", "node"));
+        assert_eq!(found.keys().map(ToString::to_string).collect::<Vec<_>>(), [text_of(FLOATS)]);
+    }
 }
 
 /// Goal: a steady sender is told nothing; after a renumbering it is told all, and what it said meant the same series.
