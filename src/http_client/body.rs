@@ -4,8 +4,11 @@ use std::io::{self, Write};
 
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use http_body_util::BodyExt as _;
-use hyper::{Response, body::Incoming, header::CONTENT_ENCODING};
-
+use hyper::{
+    Response,
+    body::{Body as _, Incoming},
+    header::CONTENT_ENCODING,
+};
 use tokio::sync::Semaphore;
 
 use super::{connect::Connection, with_causes};
@@ -39,6 +42,10 @@ pub(super) async fn read(
     connection: &mut Connection,
 ) -> Result<(), BodyError> {
     out.clear();
+    // Who says that it sends too much is believed before it takes any memory.
+    if response.body().size_hint().lower() > bytes_max as u64 {
+        return Err(BodyError::TooLarge(bytes_max));
+    }
     let limited = Limited { out: std::mem::take(out), bytes_max, is_exceeded: false };
     let encoding = response.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
     let mut sink = Sink::new(encoding.as_deref().unwrap_or_default(), limited)?;
