@@ -213,12 +213,12 @@ fn targets_without_end_harm_themselves_alone() {
     assert!(server.stop().success());
 }
 
-/// Goal: a series ends when it is not on the page any more, when its page can't be had, and when its target is gone, and begins again.
 /// How many targets there are.
 fn target_count(address: SocketAddr) -> usize {
     http::get(address, "/api/v1/targets").json()["data"]["activeTargets"].as_array().map_or(0, Vec::len)
 }
 
+/// Goal: a series ends when it is not on the page any more, when its page can't be had, and when its target is gone, and begins again.
 #[test]
 fn series_end_when_nobody_tells_of_them_any_more() {
     let (exposer, folder) = (Exposer::start(), folder());

@@ -89,7 +89,7 @@ impl Head {
             quota,
             log,
             outcome: AppendOutcome::default(),
-            ended: HashSet::new(),
+            marked: HashSet::new(),
         };
         appender.append_floats(members);
         if !histograms.is_empty() {
@@ -141,7 +141,7 @@ struct Appender<'a> {
     log: &'a mut LogBatch,
     outcome: AppendOutcome,
     /// Series whose histograms got a marker among the floats: in the log histograms stand behind floats.
-    ended: HashSet<SeriesRef>,
+    marked: HashSet<SeriesRef>,
 }
 
 impl Appender<'_> {
@@ -257,10 +257,10 @@ impl Appender<'_> {
                 None => return,
             },
         };
-        if !self.ended.is_empty() && self.ended.contains(&series) {
+        if !self.marked.is_empty() && self.marked.contains(&series) {
             // What comes now is behind the marker in the log too.
             self.log.settle_samples();
-            self.ended.clear();
+            self.marked.clear();
         }
         for sample in entry.samples() {
             let (time, value) = (self.columns.times[sample], self.columns.values[sample]);
@@ -300,7 +300,7 @@ impl Appender<'_> {
         let is_new = self.head.append_histogram(series, time, &marker, self.window)?;
         if is_new {
             self.log.push_histogram(series, time, &marker);
-            self.ended.insert(series);
+            self.marked.insert(series);
         }
         Ok(is_new)
     }
